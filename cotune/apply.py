@@ -1,0 +1,193 @@
+"""Apply: journal, write, read back, commit; on any refusal everything that was written is undone."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cotune.errors import ApplyFailed, CotuneError, NotPermitted, RollbackIncomplete
+from cotune.execute import VANISHED, StepFailed, mismatches, perform, task_is_in
+from cotune.host.facts import Host
+from cotune.journal import COMMITTED, Journal, Transaction, encode_keys
+from cotune.ledger import Ledger
+from cotune.model import Key, Plan, Step, UnsupportedKnob
+from cotune.planning import Options, make_plan
+from cotune.profile.load import Profile
+from cotune.recover import recover_cut_off
+from cotune.undo import UndoResult, undo
+
+_NOT_THERE = (errno.ENOENT, errno.EOPNOTSUPP)
+Progress = Callable[[int, int], None]
+
+
+class Result(NamedTuple):
+    """What an apply did. ``transaction`` is None when there was nothing to do."""
+
+    plan: Plan
+    transaction: str | None
+    notes: list[str]
+
+
+def apply(
+    profile: Profile, host: Host, journal: Journal, options: Options, now: Callable[[], str], progress: Progress
+) -> Result:
+    """Bring the host to what the profile wants. Call with the lock held.
+
+    ``now`` gives the time to record; ``progress`` is told steps done and steps in all. Raises Unsupported,
+    PlanRefused and NotPermitted before any write; ApplyFailed or RollbackIncomplete after a refusal by the kernel.
+    """
+    journal.clean()
+    notes = recover_cut_off(host, journal, now)
+    transactions = journal.load()
+    plan = make_plan(profile, host, Ledger(transactions, host.boot_id), options)
+    if not plan.changes:
+        return Result(plan, None, notes)
+    _check_permitted(host, plan)
+    transaction = _begin(profile, host, journal, options, plan, now)
+    run = _Run(host, journal, transaction, plan, now, progress)
+    run.carry_out()
+    return Result(plan._replace(unsupported=(*plan.unsupported, *run.refused)), transaction.id, notes + run.notes)
+
+
+def _check_permitted(host: Host, plan: Plan) -> None:
+    """Refuse before the first write what the caller's privileges do not allow."""
+    if os.geteuid() == 0 or host.kernel.name.startswith("sim:"):
+        return
+    created = {create.path for create in plan.creates}
+    for step in plan.steps:
+        path = step.target.path
+        if step.op == "mkdir":
+            allowed = host.kernel.writable(path.rpartition("/")[0]) or path.rpartition("/")[0] in created
+        elif step.op == "write":
+            allowed = step.target.unit in created or host.kernel.writable(path)
+        else:
+            allowed = step.op != "remount"
+        if not allowed:
+            raise NotPermitted(f"{path} may not be written by user {os.geteuid()}; nothing was changed", "run as root")
+
+
+def _begin(
+    profile: Profile, host: Host, journal: Journal, options: Options, plan: Plan, now: Callable[[], str]
+) -> Transaction:
+    transaction = Transaction(
+        id=journal.next_id(),
+        boot_id=host.boot_id,
+        time=now(),
+        profile=profile.name,
+        version=profile.version,
+        label=options.label,
+        files=list(profile.files),
+        entries=list(plan.entries),
+        created=[create.path for create in plan.creates],
+        moves=list(plan.moves),
+    )
+    try:
+        journal.begin(transaction)
+    except OSError as error:
+        raise ApplyFailed(
+            f"the journal cannot be written: {error}; nothing was changed", "free some space, or pass --state-dir"
+        ) from None
+    return transaction
+
+
+class _Run:
+    """One transaction being carried out."""
+
+    def __init__(
+        self,
+        host: Host,
+        journal: Journal,
+        transaction: Transaction,
+        plan: Plan,
+        now: Callable[[], str],
+        progress: Progress,
+    ) -> None:
+        self.host, self.journal, self.transaction, self.plan = host, journal, transaction, plan
+        self.now, self.progress = now, progress
+        self.notes: list[str] = []
+        self.refused: list[UnsupportedKnob] = []
+        self.skipped: set[Key] = set()
+        self.vanished: set[str] = set()
+
+    def carry_out(self) -> None:
+        """All steps, the check, and the commit record."""
+        try:
+            for done, step in enumerate(self.plan.steps):
+                self._step(step)
+                self.progress(done + 1, len(self.plan.steps))
+            self._verify()
+            self.journal.append(
+                self.transaction, COMMITTED, self.now(), notes=self.notes, skipped=encode_keys(self.skipped)
+            )
+        except StepFailed as failure:
+            self._abort(failure.describe(), failure)
+        except _Mismatch as wrong:
+            self._abort(str(wrong), None)
+        except OSError as error:
+            self._abort(f"the commit could not be recorded: {error}", None)
+        except BaseException:
+            undo(self.host, self.journal, self.transaction, self.now)
+            raise
+
+    def _step(self, step: Step) -> None:
+        if step.target.unit in self.vanished or step.target.key in self.skipped:
+            return
+        try:
+            perform(self.host, step)
+        except StepFailed as failure:
+            if not self._tolerated(step, failure):
+                raise
+
+    def _tolerated(self, step: Step, failure: StepFailed) -> bool:
+        """A group that vanished meanwhile, and a file that turns out not to work at all, fail nothing."""
+        if step.op not in ("write", "move"):
+            return False
+        exists = self.host.kernel.exists(step.target.unit)
+        if failure.error.errno in VANISHED and not exists and step.target.unit not in self.transaction.created:
+            self.vanished.add(step.target.unit)
+            self.notes.append(f"{step.target.resource} vanished meanwhile: left out")
+            return True
+        if failure.error.errno in _NOT_THERE and exists and step.op == "write":
+            self.skipped.add(step.target.key)
+            reason = f"the kernel does not take it: {failure.symbol} on {step.target.path}"
+            origin = next((c.origin for c in self.plan.changes if c.target.key == step.target.key), None)
+            if origin is not None:
+                self.refused.append(UnsupportedKnob(step.target.resource, step.target.knob, reason, "", origin))
+            return True
+        return False
+
+    def _verify(self) -> None:
+        wrong = mismatches(self.host, (e for e in self.plan.entries if e.ours), self.skipped)
+        lines = [
+            f"{entry.target.path}: {entry.new} was written and accepted, but it reads {read}" for entry, read in wrong
+        ]
+        for move in self.plan.moves:
+            if move.path not in self.vanished and task_is_in(self.host, move, move.path) is False:
+                lines.append(f"process {move.pid} ({move.comm}) did not stay in {move.path}")
+        if lines:
+            raise _Mismatch("; ".join(lines))
+
+    def _abort(self, why: str, failure: StepFailed | None) -> None:
+        """Undo, and say what happened. Always raises."""
+        outcome = undo(self.host, self.journal, self.transaction, self.now)
+        error = _failure(why, outcome)
+        if failure is not None and failure.error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
+            error = NotPermitted(error.message, "run as root")
+        raise error from None
+
+
+class _Mismatch(Exception):
+    """Values that do not read back as they were written."""
+
+
+def _failure(why: str, outcome: UndoResult) -> CotuneError:
+    undone = f"{len(outcome.restored)} values restored, {len(outcome.removed)} groups removed"
+    if outcome.left:
+        return RollbackIncomplete(
+            f"{why}. Rolling back left something behind ({undone}):\n" + "\n".join(outcome.left),
+            "see cotune history; cotune recover tries again",
+            tuple(outcome.left),
+        )
+    return ApplyFailed(f"{why}. Everything written before it was undone ({undone})", "mend the cause and apply again")

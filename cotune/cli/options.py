@@ -1,0 +1,52 @@
+"""Arguments and options that several verbs take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from cotune.errors import UsageError
+
+Profiles = Annotated[
+    list[str], typer.Argument(metavar="PROFILE...", help="Profile files or names; several merge left to right.")
+]
+Only = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--only", metavar="GLOB", help="Only resources matching GLOB, as diff names them, e.g. 'cgroup:off*'."
+    ),
+]
+Pids = Annotated[
+    Optional[list[str]],
+    typer.Option("--pid", metavar="GROUP=PID", help="Also move a process into a group of the profile."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail when something is unsupported or pending, instead of reporting it.")
+]
+NoTakeover = Annotated[
+    bool, typer.Option("--no-takeover", help="Refuse (exit 2) to take over values another profile owns.")
+]
+
+
+def parse_pids(words: list[str] | None) -> dict[str, list[int]]:
+    """Group name → processes, from ``GROUP=PID`` words. Raises UsageError."""
+    pids: dict[str, list[int]] = {}
+    for word in words or []:
+        group, separator, number = word.partition("=")
+        if not separator or not group or not number.isdecimal():
+            raise UsageError(f"--pid {word}: expected GROUP=PID", "for example --pid offline=10080")
+        pids.setdefault(group, []).append(int(number))
+    return pids
+
+
+def parse_wait(text: str | None) -> float:
+    """Seconds of a ``--wait`` duration. Raises UsageError."""
+    from cotune.units import parse_duration
+
+    if text is None:
+        return 0.0
+    try:
+        return parse_duration(text) / 1e6
+    except ValueError as error:
+        raise UsageError(f"--wait {text}: expected {error}", "for example --wait 30s") from None

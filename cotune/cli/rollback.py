@@ -1,0 +1,119 @@
+"""cotune rollback: undo transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Optional
+
+import typer
+
+from cotune.cli.context import Cli, Line, command
+from cotune.cli.options import parse_wait
+from cotune.errors import UsageError
+from cotune.journal import Transaction
+from cotune.planning import show_value
+from cotune.undo import UndoResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+
+    @app.command()
+    @command
+    def rollback(
+        cli: Cli,
+        transaction: Annotated[
+            Optional[str], typer.Argument(metavar="[TXN]", help="Number of the transaction; the newest if left out.")
+        ] = None,
+        profile: Annotated[
+            Optional[str],
+            typer.Option("--profile", metavar="NAME", help="Back to before this profile was first applied."),
+        ] = None,
+        label: Annotated[
+            Optional[str], typer.Option("--label", metavar="RUN", help="Every transaction with this label.")
+        ] = None,
+        force: Annotated[
+            bool, typer.Option("--force", help="Also overwrite values that somebody else has set since.")
+        ] = False,
+        wait: Annotated[
+            Optional[str], typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
+        ] = None,
+    ) -> int:
+        """Put back what was there before, newest transaction first.
+
+        Without arguments: the newest transaction still in force; again: the next older one. A value that
+        somebody else has changed since is left alone and named (exit 5).
+
+        Examples:
+
+            cotune rollback
+
+            cotune rollback 7
+
+            cotune rollback --profile online-offline
+        """
+        from cotune.recover import recover_cut_off
+        from cotune.rollback import Selection
+        from cotune.rollback import rollback as roll
+        from cotune.session import timestamp
+
+        if sum(value is not None for value in (transaction, profile, label)) > 1:
+            raise UsageError("name a transaction, --profile or --label, not several", "see cotune rollback --help")
+        with cli.session() as session, session.state.locked(parse_wait(wait)):
+            session.journal.clean()
+            notes = recover_cut_off(session.host, session.journal, timestamp)
+            done = roll(session.host, session.journal, Selection(transaction, profile, label), timestamp, force)
+        for note in notes:
+            cli.note(f"note: {note}")
+        cli.emit("rollback", _record(done), lambda: _lines(done))
+        return 5 if any(result.left for _, result in done) else 0
+
+
+def _record(done: list[tuple[Transaction, UndoResult]]) -> dict[str, Any]:
+    return {
+        "transactions": [
+            {
+                "transaction": transaction.id,
+                "profile": transaction.profile,
+                "restored": [
+                    {
+                        "resource": entry.target.resource,
+                        "knob": entry.target.knob,
+                        "path": entry.target.path,
+                        "value": entry.new,
+                    }
+                    for entry in result.restored
+                ],
+                "removed": result.removed,
+                "left": result.left,
+                "notes": result.notes,
+            }
+            for transaction, result in done
+        ],
+        "errors": [text for _, result in done for text in result.left],
+    }
+
+
+def _lines(done: list[tuple[Transaction, UndoResult]]) -> Iterator[Line]:
+    if not done:
+        yield [("bold", "nothing to roll back")]
+    for transaction, result in done:
+        yield [("bold", f"transaction {transaction.id} ({transaction.profile} {transaction.version})")]
+        for entry in result.restored:
+            yield [
+                ("magenta", f"  < {entry.target.resource} {entry.target.knob}"),
+                ("", f" → {show_value(entry.target, entry.new)}"),
+            ]
+        for path in result.removed:
+            yield [("red", f"  - cgroup {path}")]
+        for note in result.notes:
+            yield [("dim", f"  note: {note}")]
+        for text in result.left:
+            yield [("yellow", f"  ! left: {text}")]
+        yield [
+            (
+                "bold",
+                f"{len(result.restored)} values put back, {len(result.removed)} groups removed, "
+                f"{len(result.left)} left as they are",
+            )
+        ]

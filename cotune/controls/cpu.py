@@ -1,0 +1,257 @@
+"""CPU controls: weight, bandwidth, cpuset and group identity."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from cotune.controls.base import UNLIMITED, Control, Part, Share, Value, Values, Wanted, Write
+from cotune.knobs.base import ValueContext
+from cotune.units import format_cpulist, parse_cpulist
+
+_IDLE_SHARES = 3
+"""What cpu.shares reads while cpu.idle is 1 (kernel/sched/sched.h WEIGHT_IDLEPRIO)."""
+_DEFAULT_SHARES = 1024
+_DEFAULT_PERIOD = 100_000
+_MIN_QUOTA = 1000
+
+
+class Weight(Control):
+    """``cpu.shares`` with ``cpu.idle``: entering idle hides the shares, leaving it resets them to 1024."""
+
+    name = "cpu.weight"
+    controller = "cpu"
+    coupled = True
+    causes = {"EINVAL": "cpu.shares cannot be written while cpu.idle is 1, nor in the root cgroup"}
+
+    def blocked(self, old: Values, wanted: Wanted) -> dict[str, tuple[str, str]]:
+        if (
+            wanted.get("shares") is not None
+            and wanted.get("idle", old.get("idle")) == 1
+            and not self._restoring(wanted)
+        ):
+            return {
+                "shares": (
+                    "cpu.idle is 1, which takes the place of the shares",
+                    "set cpu.idle: false, or drop cpu.shares",
+                )
+            }
+        return {}
+
+    def _restoring(self, wanted: Wanted) -> bool:
+        return wanted.get("shares") == _IDLE_SHARES and wanted.get("idle") == 1
+
+    def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
+        new = super().settle(old, wanted, context)
+        if new.get("idle") == 1:
+            new["shares"] = _IDLE_SHARES
+        elif old.get("idle") == 1 and wanted.get("shares") is None:
+            new["shares"] = _DEFAULT_SHARES
+        return new
+
+    def writes(self, old: Values, new: Values) -> list[Write]:
+        writes: list[Write] = []
+        shares = old.get("shares")
+        idle = new.get("idle")
+        if idle is not None and idle != old.get("idle"):
+            writes.append(Write("idle", idle))
+            shares = _IDLE_SHARES if idle == 1 else _DEFAULT_SHARES
+        wanted = new.get("shares")
+        if wanted is not None and wanted != shares and idle != 1:
+            writes.append(Write("shares", wanted))
+        return writes
+
+
+class Bandwidth(Control):
+    """``cpu.cfs_quota_us`` with its period and burst.
+
+    The kernel compares quota/period with the nearest limited ancestor and with every descendant
+    (kernel/sched/core.c tg_cfs_schedulable_down), and on mainline keeps burst at or below a finite quota.
+    """
+
+    name = "cpu.bandwidth"
+    controller = "cpu"
+    coupled = True
+    causes = {
+        "EINVAL": "the share of the period is above that of a limited ancestor or below that of a child, the burst is "
+        "above the quota, or the group is the root"
+    }
+
+    def show(self, part: str, value: Value) -> str:
+        return "max" if part == "quota" and value == UNLIMITED else f"{value}us"
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        return max(int(text), UNLIMITED)
+
+    def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
+        new = super().settle(old, wanted, context)
+        period = new.get("period")
+        quota, burst = wanted.get("quota"), wanted.get("burst")
+        if isinstance(quota, Share):
+            new["quota"] = max(
+                _MIN_QUOTA, round(quota.amount * (period if isinstance(period, int) else _DEFAULT_PERIOD))
+            )
+        if isinstance(burst, Share):
+            base = new.get("quota")
+            new["burst"] = int(base * burst.amount / 100) if isinstance(base, int) and base > 0 else 0
+        return new
+
+    def looser(self, old: Values, new: Values) -> Values:
+        before, after = _ratio(old), _ratio(new)
+        return new if before is None or (after is not None and after >= before) else old
+
+    def writes(self, old: Values, new: Values) -> list[Write]:
+        burst_old, burst_new = old.get("burst"), new.get("burst")
+        bandwidth = self._bandwidth(old, new)
+        if burst_new is None or burst_new == burst_old:
+            return bandwidth
+        burst = [Write("burst", burst_new)]
+        # raising: quota then burst; lowering: burst then quota
+        lowering = isinstance(burst_old, int) and isinstance(burst_new, int) and burst_new < burst_old
+        return burst + bandwidth if lowering else bandwidth + burst
+
+    def _bandwidth(self, old: Values, new: Values) -> list[Write]:
+        changed = [
+            Write(part, value)
+            for part in ("quota", "period")
+            if (value := new.get(part)) is not None and value != old.get(part)
+        ]
+        before, after = _ratio(old), _ratio(new)
+        if len(changed) < 2 or before is None or after is None:
+            return changed
+        low, high = min(before, after), max(before, after)
+        for first, second in (changed, changed[::-1]):
+            between = _ratio({**old, first.part: first.value})
+            burst = min(_int(old.get("burst")), _int(new.get("burst")))
+            quota = _int(new["quota"] if first.part == "quota" else old["quota"])
+            if between is not None and low <= between <= high and (quota < 0 or quota >= burst):
+                return [first, second]
+        # no order keeps the ratio between old and new, which tight neighbours would refuse; unlimited always passes
+        quota_write, period_write = changed
+        return [Write("quota", UNLIMITED), period_write, quota_write]
+
+
+def _int(value: Value | None) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _ratio(values: Values) -> Fraction | None:
+    """Share of the period: unlimited is larger than all; None when unknown."""
+    quota, period = values.get("quota"), values.get("period")
+    if not isinstance(quota, int):
+        return None
+    if quota < 0:
+        return Fraction(2**64)
+    return Fraction(quota, period) if isinstance(period, int) and period > 0 else None
+
+
+class Cpuset(Control):
+    """``cpuset.cpus`` and ``cpuset.mems`` of version 1: inside the parent, and never narrower than a child."""
+
+    name = "cpuset"
+    controller = "cpuset"
+    causes = {
+        "EACCES": "not inside the parent's set",
+        "EBUSY": "a child uses more than this",
+        "ENOSPC": "a set with tasks in it cannot be emptied",
+        "EINVAL": "offline CPU, missing NUMA node, or overlap with an exclusive sibling",
+        "ERANGE": "a CPU number this machine cannot have",
+    }
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        return format_cpulist(parse_cpulist(text))
+
+    def format(self, part: str, value: Value, row: str | None) -> str:
+        return str(value) or "\n"  # writing nothing at all changes nothing
+
+    def show(self, part: str, value: Value) -> str:
+        return str(value) or "(none)"
+
+    def looser(self, old: Values, new: Values) -> Values:
+        return {part: _union(old.get(part), value) for part, value in new.items()}
+
+
+def _union(first: Value | None, second: Value | None) -> Value | None:
+    if not isinstance(first, str) or not isinstance(second, str):
+        return second
+    if not first or not second:
+        return first or second  # an empty set cannot be passed through while tasks are inside
+    return format_cpulist(parse_cpulist(first) | parse_cpulist(second))
+
+
+#: bvt value → flags the kernel derives from it (kernel/sched/core.c, ANCK 5.10)
+_FLAGS = {-2: 9, -1: 9, 0: 0, 1: 18, 2: 22}
+
+
+class Identity(Control):
+    """ANCK group identity: ``cpu.bvt_warp_ns``, and the flags that came of it in ``cpu.identity``.
+
+    Writing the number that is there already does nothing, not even repair the flags; so a repair goes through
+    another number. Children copy the identity only when they are created, hence the reach over the subtree.
+    """
+
+    name = "cpu.identity"
+    controller = "cpu"
+    coupled = True
+    reach = "subtree"
+    gate = "kernel.sched_group_identity_enabled"
+    causes = {
+        "EINVAL": "group identity is switched off (kernel.sched_group_identity_enabled), or the group is the root",
+        "ERANGE": "this kernel does not know that identity",
+    }
+    _words = {-2: "low (-2)", -1: "low", 0: "normal", 1: "high", 2: "high + smt_expeller"}
+
+    def show(self, part: str, value: Value) -> str:
+        if part == "flags":
+            return f"{value:#x}" if isinstance(value, int) else str(value)
+        return self._words.get(int(value), str(value))
+
+    def lower(self, wanted: Wanted) -> Wanted:
+        bvt, expeller = wanted.get("bvt"), wanted.get("expeller")
+        lowered = {part: value for part, value in wanted.items() if part != "expeller"}
+        if bvt == 1 and expeller == 1:
+            lowered["bvt"] = 2
+        return lowered
+
+    def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
+        new = super().settle(old, wanted, context)
+        bvt = new.get("bvt")
+        if "flags" in old and wanted.get("flags") is None and isinstance(bvt, int):
+            new["flags"] = _FLAGS.get(bvt)
+        return new
+
+    def writes(self, old: Values, new: Values) -> list[Write]:
+        bvt, flags = new.get("bvt"), new.get("flags")
+        if not isinstance(bvt, int):
+            return []
+        writes: list[Write] = []
+        current = old.get("flags")
+        if bvt != old.get("bvt"):
+            writes.append(Write("bvt", bvt))
+            current = _FLAGS.get(bvt)
+        elif flags is not None and flags != current and flags == _FLAGS.get(bvt):
+            writes += [Write("bvt", 0 if bvt else 1), Write("bvt", bvt)]
+            current = flags
+        if flags is not None and "flags" in old and flags != current:
+            writes.append(Write("flags", flags))
+        return writes
+
+
+CONTROLS = (
+    Weight(
+        Part("idle", "cpu.idle", {"v1": "cpu.idle"}, 0),
+        Part("shares", "cpu.shares", {"v1": "cpu.shares"}, _DEFAULT_SHARES),
+    ),
+    Bandwidth(
+        Part("quota", "cpu.quota", {"v1": "cpu.cfs_quota_us"}, UNLIMITED),
+        Part("period", "cpu.period", {"v1": "cpu.cfs_period_us"}, _DEFAULT_PERIOD),
+        Part("burst", "cpu.burst", {"v1": "cpu.cfs_burst_us"}, 0),
+    ),
+    Cpuset(
+        Part("cpus", "cpu.cpus", {"v1": "cpuset.cpus"}, ""),
+        Part("mems", "cpu.mems", {"v1": "cpuset.mems"}, ""),
+    ),
+    Identity(
+        Part("bvt", "cpu.identity", {"v1": "cpu.bvt_warp_ns"}),
+        Part("flags", "cpu.identity", {"v1": "cpu.identity"}),
+    ),
+)

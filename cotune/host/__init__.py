@@ -1,0 +1,1 @@
+"""What a host is made of: cgroup hierarchies, disks, mounts and facts, read through the Kernel port."""

@@ -1,0 +1,87 @@
+"""Facts of a host that values depend on and that ``cotune facts`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from cotune.host.cgroups import CgroupLayout, read_layout
+from cotune.kernel.port import Kernel
+from cotune.knobs.base import ValueContext
+from cotune.units import parse_cpulist
+
+# x86-64 and arm64 with 4 KiB pages; the kernel's own number is asked for below the running root
+_PAGE_SIZE = 4096
+
+
+@dataclass
+class Host:
+    """A host as seen through its kernel; everything is read once, on first use."""
+
+    kernel: Kernel
+
+    @cached_property
+    def layout(self) -> CgroupLayout:
+        """The cgroup hierarchies."""
+        return read_layout(self.kernel)
+
+    @cached_property
+    def release(self) -> str:
+        """Kernel release, as ``uname -r`` prints it."""
+        return self.text("/proc/sys/kernel/osrelease")
+
+    @cached_property
+    def boot_id(self) -> str:
+        """Identifier of this boot: kernel state does not outlive it."""
+        return self.text("/proc/sys/kernel/random/boot_id")
+
+    @cached_property
+    def boot_words(self) -> frozenset[str]:
+        """Words of the kernel command line."""
+        return frozenset(self.text("/proc/cmdline").split())
+
+    @cached_property
+    def mem_total(self) -> int:
+        """MemTotal in bytes; 0 when unknown."""
+        if self.kernel.name == "/":
+            import psutil
+
+            return int(psutil.virtual_memory().total)
+        for line in self.text("/proc/meminfo").splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    @cached_property
+    def page_size(self) -> int:
+        """Page size in bytes."""
+        if self.kernel.name == "/":
+            import os
+
+            return os.sysconf("SC_PAGE_SIZE")
+        return _PAGE_SIZE
+
+    @cached_property
+    def online(self) -> frozenset[int]:
+        """Online CPUs."""
+        return parse_cpulist(self.text("/sys/devices/system/cpu/online"))
+
+    @cached_property
+    def nodes(self) -> dict[int, frozenset[int]]:
+        """NUMA node → its CPUs. A kernel without NUMA support has node 0 with every CPU."""
+        base = "/sys/devices/system/node"
+        numbers = parse_cpulist(self.text(f"{base}/online"))
+        nodes = {n: parse_cpulist(self.text(f"{base}/node{n}/cpulist")) for n in sorted(numbers)}
+        return nodes or {0: self.online}
+
+    @cached_property
+    def context(self) -> ValueContext:
+        """What knob values may depend on."""
+        return ValueContext(self.mem_total, self.page_size, self.online, self.nodes)
+
+    def text(self, path: str) -> str:
+        """The stripped text of a file, empty when it cannot be read."""
+        try:
+            return self.kernel.read(path).strip()
+        except OSError:
+            return ""

@@ -1,0 +1,1 @@
+"""The Kernel port: the only road to kernel files."""

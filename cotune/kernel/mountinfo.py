@@ -1,0 +1,36 @@
+"""Parsing ``/proc/PID/mountinfo`` (Documentation/filesystems/proc.rst section 3.5)."""
+
+from __future__ import annotations
+
+import re
+
+from cotune.kernel.port import Mount
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """The mounts of a mountinfo text, in its order. Lines that do not parse are left out."""
+    mounts = []
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        first, last = left.split(" "), right.split(" ")
+        if not separator or len(first) < 6 or len(last) < 3:
+            continue
+        mounts.append(
+            Mount(
+                point=unescape(first[4]),
+                device=first[2],
+                root=unescape(first[3]),
+                source=unescape(last[1]),
+                fstype=last[0],
+                options=tuple(first[5].split(",")),
+                super_options=tuple(last[2].split(",")),
+            )
+        )
+    return mounts
+
+
+def unescape(text: str) -> str:
+    """Undo the kernel's octal escapes (``\\040`` is a blank; seq_file mangle_path)."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

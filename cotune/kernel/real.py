@@ -1,0 +1,219 @@
+"""The running host, or a directory that looks like one (``--root``).
+
+Files are opened relative to a descriptor of their directory, without following symbolic links, and for writing
+without O_CREAT and O_TRUNC: a plain ``open(path, "w")`` on a controller that is not mounted would leave a stray file
+on the cgroup tmpfs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from cotune.kernel.mountinfo import parse_mountinfo
+from cotune.kernel.port import Mount
+
+_DIR_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
+_MAX_DIRS = 256
+_MAX_LINKS = 40
+
+T = TypeVar("T")
+
+
+class RealKernel:
+    """Kernel port over real files below ``root``."""
+
+    def __init__(self, root: str = "/") -> None:
+        """``root`` is the directory taken as ``/``. Raises OSError when it is no directory."""
+        self._root = os.path.realpath(root)
+        self._dirs: OrderedDict[str, int] = OrderedDict()
+        self._top = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @property
+    def name(self) -> str:
+        return self._root
+
+    def close(self) -> None:
+        """Close every directory kept open."""
+        for fd in self._dirs.values():
+            os.close(fd)
+        self._dirs.clear()
+        os.close(self._top)
+
+    def read(self, path: str) -> str:
+        fd = self._open(path, _READ_FLAGS)
+        try:
+            # seq_file may return less than asked for before the end, so read until nothing comes
+            chunks = [os.read(fd, 65536)]
+            while chunks[-1]:
+                chunks.append(os.read(fd, 65536))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(fd)
+        return b"".join(chunks).decode("utf-8", "surrogateescape")
+
+    def write(self, path: str, text: str) -> None:
+        data = text.encode("utf-8", "surrogateescape")
+        fd = self._open(path, _WRITE_FLAGS)
+        try:
+            done = os.write(fd, data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(fd)
+        if done != len(data):
+            raise OSError(errno.EIO, f"only {done} of {len(data)} bytes were taken", path)
+
+    def listdir(self, path: str) -> list[str]:
+        fd = self._open(path, _READ_FLAGS | os.O_DIRECTORY)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def subdirs(self, path: str) -> list[str]:
+        fd = self._open(path, _READ_FLAGS | os.O_DIRECTORY)
+        try:
+            with os.scandir(fd) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        finally:
+            os.close(fd)
+
+    def exists(self, path: str) -> bool:
+        return self._try_stat(self.realpath(path))
+
+    def writable(self, path: str) -> bool:
+        parent, name = _split(path)
+        try:
+            return os.access(name, os.W_OK, dir_fd=self._dir(parent), effective_ids=True, follow_symlinks=False)
+        except OSError:
+            return False
+
+    def mkdir(self, path: str) -> None:
+        parent, name = _split(path)
+        self._named(path, lambda: os.mkdir(name, 0o755, dir_fd=self._dir(parent)))
+
+    def rmdir(self, path: str) -> None:
+        parent, name = _split(path)
+        self._forget(path)
+        self._named(path, lambda: os.rmdir(name, dir_fd=self._dir(parent)))
+
+    def realpath(self, path: str) -> str:
+        done: list[str] = []
+        todo = path.split("/")[::-1]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                del done[-1:]
+                continue
+            try:
+                target = os.readlink(self._host_path("/" + "/".join([*done, part])))
+            except OSError:
+                done.append(part)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                done.clear()
+            todo.extend(target.split("/")[::-1])
+        return "/" + "/".join(done)
+
+    def mounts(self) -> list[Mount]:
+        # below another root, PID 1 of the proc that is mounted there knows the host's mounts
+        names = ("self", "1") if self._root == "/" else ("1", "self")
+        for name in names:
+            try:
+                path = self._host_path(f"/proc/{name}/mountinfo")
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    return parse_mountinfo(file.read())
+            except (FileNotFoundError, PermissionError):
+                continue
+        return []
+
+    def remount(self, point: str, options: Sequence[str]) -> None:
+        if self._root != "/":
+            raise OSError(errno.EOPNOTSUPP, "remounting below another root is not possible", point)
+        from cotune.kernel.remount import remount
+
+        mount = next((m for m in reversed(self.mounts()) if m.point == point), None)
+        if mount is None:
+            raise OSError(errno.EINVAL, "nothing is mounted here", point)
+        remount(mount, options)
+
+    def _host_path(self, path: str) -> str:
+        return path if self._root == "/" else self._root + path
+
+    def _try_stat(self, path: str) -> bool:
+        parent, name = _split(path)
+        if not name:
+            return True
+        try:
+            self._retry(parent, lambda: os.stat(name, dir_fd=self._dir(parent), follow_symlinks=False))
+        except OSError:
+            return False
+        return True
+
+    def _open(self, path: str, flags: int) -> int:
+        parent, name = _split(path)
+        try:
+            return self._retry(parent, lambda: os.open(name or ".", flags, dir_fd=self._dir(parent)))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+
+    def _retry(self, parent: str, call: Callable[[], T]) -> T:
+        """Call once more when a directory kept open may have been removed and made anew since."""
+        known = parent in self._dirs
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in _GONE or not known:
+                raise
+        self._forget(parent)
+        return call()
+
+    def _dir(self, path: str) -> int:
+        """A descriptor of a directory, opened component by component without following symbolic links."""
+        if path in ("", "/"):
+            return self._top
+        fd = self._dirs.get(path)
+        if fd is not None:
+            self._dirs.move_to_end(path)
+            return fd
+        parent, name = _split(path)
+        if name == "..":
+            raise OSError(errno.EINVAL, "a path may not contain ..", path)
+        try:
+            fd = os.open(name, _DIR_FLAGS, dir_fd=self._dir(parent))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        self._dirs[path] = fd
+        if len(self._dirs) > _MAX_DIRS:
+            os.close(self._dirs.popitem(last=False)[1])
+        return fd
+
+    def _forget(self, path: str) -> None:
+        """Drop the descriptors of a directory and of everything below it."""
+        for known in [p for p in self._dirs if p == path or p.startswith(path + "/")]:
+            os.close(self._dirs.pop(known))
+
+    def _named(self, path: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+
+
+def _split(path: str) -> tuple[str, str]:
+    parent, _, name = path.rpartition("/")
+    return parent, name

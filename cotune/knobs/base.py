@@ -1,0 +1,59 @@
+"""A knob: one key of a profile, as one record.
+
+The JSON Schema, ``cotune knobs``, ``cotune explain`` and the documentation are derived from these records. What a
+knob does to the kernel is the business of the control it names (``cotune/controls``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+
+class ValueContext(NamedTuple):
+    """What the value of a knob may depend on.
+
+    ``mem_total`` in bytes; ``page_size`` in bytes; ``online`` the online CPUs; ``nodes`` NUMA node → its CPUs.
+    """
+
+    mem_total: int
+    page_size: int
+    online: frozenset[int]
+    nodes: dict[int, frozenset[int]]
+
+
+#: Stands in for a host when a profile is only validated: every percentage and node then resolves to something.
+NO_HOST = ValueContext(2**36, 4096, frozenset(range(65536)), {n: frozenset(range(65536)) for n in range(1024)})
+
+
+class ValueType(Protocol):
+    """How the value of a knob is written, checked and resolved."""
+
+    @property
+    def expected(self) -> str:
+        """What a correct value looks like, as the end of the sentence "expected …"."""
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of the value as written in a profile."""
+
+    def resolve(self, value: Any, context: ValueContext) -> Any:
+        """The wanted value in the control's terms. Raises ValueError with what was expected."""
+
+
+class Knob(NamedTuple):
+    """One profile key.
+
+    ``key`` is the dotted key below its section (``cpu.shares``, ``block.nr_requests``); ``section`` is ``group``,
+    ``host``, ``block`` or ``mount``; ``control`` and ``part`` say what it sets. ``confidence`` is ``live`` (seen on
+    a running kernel), ``source`` (read in kernel source), ``docs`` or ``talk``.
+    """
+
+    key: str
+    section: str
+    title: str
+    type: ValueType
+    control: str
+    part: str
+    doc: str
+    source: str
+    confidence: str = "live"
+    unit: str = ""

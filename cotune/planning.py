@@ -1,0 +1,177 @@
+"""From a profile and a host to a plan: resolve, add what the profile gave up, observe, plan, find other owners."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cotune.controls import CONTROLS
+from cotune.controls.base import Value
+from cotune.errors import Origin, PlanRefused, Unsupported
+from cotune.execute import ReadBack
+from cotune.host.facts import Host
+from cotune.host.support import Support, missing_file
+from cotune.ledger import Ledger, Owned
+from cotune.model import Change, Entry, Instance, Key, Plan, Resolved, Setting, Takeover, Target
+from cotune.observe import observe
+from cotune.plan import Explain, Outcome, order_steps, plan_instances
+from cotune.profile.load import Profile
+from cotune.resolve import resolve, selected
+
+
+class Options(NamedTuple):
+    """What the command line adds to a profile. ``pids`` is group name → processes to move there."""
+
+    only: tuple[str, ...] = ()
+    pids: dict[str, list[int]] = {}
+    strict: bool = False
+    takeover: bool = True
+    label: str = ""
+
+
+class HostExplain(Explain):
+    """Reasons and remedies for missing files on a host."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def missing(self, instance: Instance, part: str) -> Support:
+        target, symbol = instance.targets[part], instance.missing[part]
+        file = target.path.rpartition("/")[2]
+        if symbol == "ENOENT" and instance.control.scope == "cgroup":
+            return missing_file(self.host, instance.control, file)
+        if symbol == "ENOENT":
+            where = "sysctl" if instance.control.scope == "sysctl" else "file"
+            return Support(
+                "no", f"this kernel ({self.host.release}) has no {where} {target.knob}", "a kernel that has it"
+            )
+        if symbol == "EINVAL" and file == "wbt_lat_usec":
+            return Support("no", "writeback throttling is not set up on this queue", "a disk whose driver uses blk-wbt")
+        if symbol in ("EACCES", "EPERM"):
+            return Support("no", f"{target.path} may not be read", "run as root")
+        return Support("no", f"{target.path} cannot be read ({symbol})", "")
+
+
+def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) -> Plan:
+    """The plan for a profile on a host as it is now. Raises Unsupported and PlanRefused."""
+    resolved = resolve(profile, host, options.pids, options.only)
+    wanted = {setting.target.key for setting in resolved.settings}
+    releases, abandoned = _releases(profile, host, ledger, wanted, options)
+    instances = observe(host, [*resolved.settings, *releases], resolved.creates, ledger.known())
+    outcome = plan_instances(instances, host.context, HostExplain(host))
+    unsupported = (*resolved.unsupported, *outcome.unsupported)
+    plan = Plan(
+        changes=(*_structure(resolved), *_with_idle_releases(outcome), *abandoned.changes),
+        steps=tuple(order_steps(outcome, resolved.creates, resolved.moves)),
+        entries=(*(e for e in outcome.entries if _is_news(e, ledger, profile.name)), *abandoned.entries),
+        creates=tuple(resolved.creates),
+        moves=tuple(resolved.moves),
+        unsupported=unsupported,
+        pending=(),
+        takes_over=tuple(_takeovers(resolved, ledger, profile.name)),
+        refusals=tuple(outcome.refusals),
+        notes=(*resolved.notes, *outcome.notes, *abandoned.notes),
+    )
+    _check(plan, profile, options)
+    return plan
+
+
+def _check(plan: Plan, profile: Profile, options: Options) -> None:
+    if plan.refusals:
+        raise PlanRefused("\n".join(plan.refusals), "mend the profile; nothing was written")
+    if plan.unsupported and (options.strict or profile.data.get("defaults", {}).get("unsupported") == "fail"):
+        lines = [f"{item.origin}: {item.resource} {item.knob}: {item.reason}" for item in plan.unsupported]
+        why = "--strict" if options.strict else "defaults.unsupported: fail"
+        raise Unsupported("\n".join(lines), f"nothing was written, because of {why}")
+    if plan.takes_over and not options.takeover:
+        lines = [f"{item.resource} {item.knob} belongs to profile {item.owner}" for item in plan.takes_over]
+        raise PlanRefused("\n".join(lines), "roll that profile back first, or leave out --no-takeover")
+
+
+class _Abandoned(NamedTuple):
+    """Values given up without a write: somebody else changed them, or their original is not known."""
+
+    changes: list[Change]
+    entries: list[Entry]
+    notes: list[str]
+
+
+def _releases(
+    profile: Profile, host: Host, ledger: Ledger, wanted: set[Key], options: Options
+) -> tuple[list[Setting], _Abandoned]:
+    """Originals of the values this profile held and no longer names."""
+    settings: list[Setting] = []
+    abandoned = _Abandoned([], [], [])
+    reader = ReadBack(host)
+    for key, owned in ledger.held_by(profile.name).items():
+        target, entry = owned.entry.target, owned.entry
+        if key in wanted or entry.implied or not selected(target.resource, options.only):
+            continue
+        try:
+            now = reader.value(target)
+        except OSError:
+            continue  # the group or mount is gone, and the value with it
+        origin = Origin(f"transaction {owned.transaction}")
+        if owned.original is None or not _is_ours(reader, owned, now):
+            _abandon(abandoned, target, now, origin, owned)
+        else:
+            settings.append(Setting(target, owned.original, origin, release=True))
+    return settings, abandoned
+
+
+def _is_ours(reader: ReadBack, owned: Owned, now: Value | None) -> bool:
+    ours = [v for v in (owned.entry.new, owned.original, *owned.entry.ours) if v is not None]
+    return now in ours or any(reader.agrees(owned.entry.target, value) for value in ours)
+
+
+def _abandon(out: _Abandoned, target: Target, now: Value | None, origin: Origin, owned: Owned) -> None:
+    why = "its original is not known" if owned.original is None else "somebody else has changed it"
+    out.notes.append(f"{target.resource} {target.knob}: given up as it is, since {why}")
+    out.changes.append(Change(target, now, now, "release", origin))
+    out.entries.append(Entry(target, now, now, released=True))
+
+
+def _structure(resolved: Resolved) -> list[Change]:
+    """Groups to create and processes to move, as changes."""
+    changes = [
+        Change(Target("", "", c.resource, c.path, c.path, None, "cgroup"), None, c.path, "create", c.origin)
+        for c in resolved.creates
+    ]
+    for m in resolved.moves:
+        target = Target("", "", m.resource, m.path, m.path, None, f"task {m.pid} ({m.comm})")
+        changes.append(Change(target, m.origin_path, m.path, "move", m.origin))
+    return changes
+
+
+def _with_idle_releases(outcome: Outcome) -> list[Change]:
+    """All changes, with the releases of values that read their original already: ownership still changes."""
+    changed = {change.target.key for change in outcome.changes}
+    idle = [
+        Change(entry.target, entry.old, entry.new, "release", Origin(entry.origin))
+        for entry in outcome.entries
+        if entry.released and entry.target.key not in changed
+    ]
+    return [*outcome.changes, *idle]
+
+
+def _is_news(entry: Entry, ledger: Ledger, profile: str) -> bool:
+    """Whether the journal has to keep an entry: it changes, or the profile did not hold it before."""
+    if entry.ours or entry.effect or entry.released or entry.old != entry.new:
+        return True
+    owner = ledger.owner(entry.target.key)
+    return owner is None or owner.profile != profile or owner.entry.new != entry.new
+
+
+def _takeovers(resolved: Resolved, ledger: Ledger, profile: str) -> list[Takeover]:
+    found = []
+    for setting in resolved.settings:
+        owner = ledger.owner(setting.target.key)
+        if owner is not None and owner.profile != profile:
+            found.append(Takeover(setting.target.resource, setting.target.knob, owner.profile))
+    return found
+
+
+def show_value(target: Target, value: Value | None) -> str:
+    """A value for people."""
+    if value is None:
+        return "unknown"
+    return CONTROLS[target.control].show(target.part, value) if target.control else str(value)

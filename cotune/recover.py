@@ -1,0 +1,67 @@
+"""Recover: finish or undo what a crash cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cotune.execute import mismatches, task_is_in
+from cotune.host.facts import Host
+from cotune.journal import APPLYING, COMMITTED, PARTIAL, ROLLED_BACK, Journal, Transaction
+from cotune.undo import undo
+
+
+class Recovered(NamedTuple):
+    """One transaction that was cut off: how it ended and what could not be put back."""
+
+    transaction: Transaction
+    outcome: str
+    left: list[str]
+    restored: int
+
+
+def needs_recovery(transactions: list[Transaction], boot_id: str) -> list[Transaction]:
+    """Transactions a crash cut off, newest first."""
+    return [t for t in reversed(transactions) if t.cut_off]
+
+
+def recover(host: Host, journal: Journal, now: Callable[[], str], retry: bool = True) -> list[Recovered]:
+    """Bring every cut-off transaction to an end: all old, or, when everything reads new already, committed.
+
+    ``retry`` also tries again what an earlier rollback had to leave. Call with the lock held.
+    """
+    found = []
+    for transaction in reversed(journal.load()):
+        if transaction.cut_off or (retry and transaction.state == PARTIAL and transaction.boot_id == host.boot_id):
+            found.append(_recover_one(host, journal, transaction, now))
+    return found
+
+
+def recover_cut_off(host: Host, journal: Journal, now: Callable[[], str]) -> list[str]:
+    """What apply and rollback do first; returns notes for the report."""
+    notes = []
+    for done in recover(host, journal, now, retry=False):
+        notes.append(f"transaction {done.transaction.id}, cut off by a crash, is now {done.outcome}")
+        notes.extend(done.left)
+    return notes
+
+
+def _recover_one(host: Host, journal: Journal, transaction: Transaction, now: Callable[[], str]) -> Recovered:
+    if transaction.boot_id != host.boot_id:
+        journal.append(transaction, ROLLED_BACK, now(), notes=["the machine was rebooted: kernel state started anew"])
+        return Recovered(transaction, "ended by the reboot", [], 0)
+    if transaction.state == APPLYING and _is_complete(host, transaction):
+        journal.append(transaction, COMMITTED, now(), notes=["everything read its new value: committed by recover"])
+        return Recovered(transaction, "committed", [], 0)
+    outcome = undo(host, journal, transaction, now)
+    word = "rolled back, except for what is listed" if outcome.left else "rolled back"
+    return Recovered(transaction, word, outcome.left, len(outcome.restored))
+
+
+def _is_complete(host: Host, transaction: Transaction) -> bool:
+    """Whether the host reads as if the transaction had been committed."""
+    if not all(host.kernel.exists(path) for path in transaction.created):
+        return False
+    if any(task_is_in(host, move, move.path) is False for move in transaction.moves):
+        return False
+    return not mismatches(host, transaction.live_entries(), set())

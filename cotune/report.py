@@ -1,0 +1,152 @@
+"""Report: plans and results as lines for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cotune.cli.context import Line
+from cotune.model import Change, Plan, UnsupportedKnob
+from cotune.planning import show_value
+
+_MARKS = {"create": "+", "set": "~", "remove": "-", "move": ">", "remount": "~", "release": "<"}
+_STYLES = {
+    "create": "green",
+    "set": "yellow",
+    "remove": "red",
+    "move": "cyan",
+    "remount": "yellow",
+    "release": "magenta",
+}
+
+
+def plan_json(plan: Plan, transaction: str | None = None, strict: bool = False) -> dict[str, Any]:
+    """The body of the JSON object of ``diff`` and ``apply``."""
+    return {
+        "changed": bool(plan.changes) or (strict and bool(plan.pending)),
+        "changes": [change_json(change) for change in plan.changes],
+        "unsupported": [_unsupported_json(item) for item in plan.unsupported],
+        "pending": [_unsupported_json(item) for item in plan.pending],
+        "takes_over": [item._asdict() for item in plan.takes_over],
+        "notes": list(plan.notes),
+        "errors": [],
+        "transaction": transaction,
+    }
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """One change; values are canonical: numbers in the kernel file's unit, or text."""
+    target = change.target
+    return {
+        "resource": target.resource,
+        "knob": target.knob,
+        "path": target.path,
+        **({"row": target.row} if target.row else {}),
+        "current": change.current,
+        "desired": change.desired,
+        "action": change.action,
+        "origin": str(change.origin),
+    }
+
+
+def _unsupported_json(item: UnsupportedKnob) -> dict[str, Any]:
+    return {
+        "resource": item.resource,
+        "knob": item.knob,
+        "reason": item.reason,
+        "remedy": item.remedy,
+        "origin": str(item.origin),
+    }
+
+
+def plan_lines(plan: Plan, explain: bool = False, done: bool = False) -> Iterator[Line]:
+    """A plan for people: changes by resource, what is not available and why, and one summary line."""
+    for resource, changes in _by_resource(plan.changes):
+        yield [("bold", resource)]
+        width = max(len(_label(change)) for change in changes)
+        for change in changes:
+            yield from _change_lines(change, width, explain)
+    yield from _unsupported_lines("Not available here:", plan.unsupported, explain)
+    yield from _unsupported_lines("Pending until an unmount or reboot:", plan.pending, explain)
+    for item in plan.takes_over:
+        yield [("magenta", f"takes over {item.resource} {item.knob} from profile {item.owner}")]
+    for note in plan.notes:
+        yield [("dim", f"note: {note}")]
+    yield [("bold", summary(plan, done))]
+
+
+def unified_lines(plan: Plan, name: str) -> Iterator[Line]:
+    """The changes in the manner of ``diff -u``."""
+    if not plan.changes:
+        return
+    yield [("bold", "--- host")]
+    yield [("bold", f"+++ {name}")]
+    for resource, changes in _by_resource(plan.changes):
+        yield [("cyan", f"@@ {resource} @@")]
+        for change in changes:
+            if change.action not in ("create",):
+                yield [("red", f"-{_label(change)} = {show_value(change.target, change.current)}")]
+            yield [("green", f"+{_label(change)} = {show_value(change.target, change.desired)}")]
+
+
+def summary(plan: Plan, done: bool) -> str:
+    """One line that says it all."""
+    counts: dict[str, int] = {}
+    for change in plan.changes:
+        counts[change.action] = counts.get(change.action, 0) + 1
+    words = {"create": "created", "set": "set", "remove": "removed", "move": "moved", "remount": "remounted"}
+    words["release"] = "released"
+    parts = [f"{count} {'' if done else 'to be '}{words[action]}" for action, count in counts.items()]
+    if not parts:
+        parts = ["nothing to do: the host is as the profile wants it"]
+    if plan.unsupported:
+        parts.append(f"{len(plan.unsupported)} not available here")
+    if plan.pending:
+        parts.append(f"{len(plan.pending)} pending")
+    return ", ".join(parts)
+
+
+def _by_resource(changes: Iterable[Change]) -> list[tuple[str, list[Change]]]:
+    groups: dict[str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(change.target.resource, []).append(change)
+    return list(groups.items())
+
+
+def _label(change: Change) -> str:
+    target = change.target
+    if change.action == "create":
+        return f"cgroup {target.path}"
+    return f"{target.knob} [{target.row}]" if target.row and ":" in target.row else target.knob
+
+
+def _change_lines(change: Change, width: int, explain: bool) -> Iterator[Line]:
+    style = _STYLES[change.action]
+    label = _label(change)
+    line: Line = [(style, f"  {_MARKS[change.action]} {label}")]
+    if change.action != "create":
+        old, new = show_value(change.target, change.current), show_value(change.target, change.desired)
+        line += [("", " " * (width - len(label) + 2)), ("dim", old), ("", " → "), (style, new)]
+    if change.action == "release":
+        line.append(("dim", "  (no longer in the profile)"))
+    yield line
+    if explain:
+        yield [("dim", f"      from {change.origin}" + (f", file {change.target.path}" if change.target.part else ""))]
+
+
+def _unsupported_lines(title: str, items: Iterable[UnsupportedKnob], explain: bool) -> Iterator[Line]:
+    rows = list(items)
+    if not rows:
+        return
+    yield [("bold", title)]
+    seen: dict[tuple[str, str, str], list[UnsupportedKnob]] = {}
+    for item in rows:
+        seen.setdefault((item.knob, item.reason, item.remedy), []).append(item)
+    for (knob, reason, remedy), where in seen.items():
+        names = list(dict.fromkeys(item.resource for item in where))
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield [("yellow", f"  ! {knob}"), ("", f" ({shown}): {reason}")]
+        if remedy:
+            yield [("dim", f"      needs: {remedy}")]
+        if explain:
+            yield [("dim", f"      from {item.origin}") for item in where[:1]]

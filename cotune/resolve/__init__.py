@@ -1,0 +1,90 @@
+"""Resolve: a profile and a host → which values are wanted where.
+
+Reads names only (directories, mounts, devices, processes) and, for a group that has to be created, the cpuset of its
+parent. What is missing on the host is collected, never raised, except what a profile requires.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+
+from cotune.controls import CONTROLS
+from cotune.errors import Unsupported
+from cotune.host.facts import Host
+from cotune.host.support import probe
+from cotune.knobs import BY_KEY
+from cotune.model import Resolved, Setting
+from cotune.profile.load import Profile
+from cotune.resolve.groups import GroupResolver
+from cotune.resolve.host import HostResolver, sysctl_target
+
+
+def resolve(profile: Profile, host: Host, pids: dict[str, list[int]], only: Iterable[str] = ()) -> Resolved:
+    """Everything ``profile`` wants on ``host``.
+
+    ``pids`` is group name → further processes to move; ``only`` keeps the resources that match one of its globs.
+    Raises Unsupported when a requirement is not met, PlanRefused for contradictions.
+    """
+    check_requirements(profile, host)
+    resolved = Resolved([], [], [], [], [])
+    HostResolver(profile, host, resolved).run()
+    GroupResolver(profile, host, resolved, pids).run()
+    resolved = _select(resolved, list(only))
+    _add_gates(host, resolved)
+    return resolved
+
+
+def check_requirements(profile: Profile, host: Host) -> None:
+    """Raise Unsupported when a feature or boot word of ``requires`` is missing."""
+    requires = profile.data.get("requires", {})
+    for index, key in enumerate(requires.get("features", [])):
+        support = probe(host, BY_KEY[key])
+        if support.state == "no":
+            origin = profile.origin("requires", "features", index)
+            raise Unsupported(f"{origin}: {key} is required but not available here: {support.reason}", support.remedy)
+    for index, word in enumerate(requires.get("boot", [])):
+        if word not in host.boot_words:
+            origin = profile.origin("requires", "boot", index)
+            raise Unsupported(
+                f"{origin}: the kernel was not booted with {word}, which the profile requires",
+                f"add {word} to the kernel command line and reboot",
+            )
+
+
+def _add_gates(host: Host, resolved: Resolved) -> None:
+    """Put the global switch of a feature among the wanted values when a control that needs it is used."""
+    named = {setting.target.path for setting in resolved.settings}
+    for setting in list(resolved.settings):
+        gate = CONTROLS[setting.target.control].gate
+        if gate is None:
+            continue
+        target = sysctl_target(gate, None)
+        if target.path not in named and host.kernel.exists(target.path):
+            named.add(target.path)
+            resolved.settings.append(Setting(target, "1", setting.origin, implied=True))
+
+
+def selected(resource: str, only: Iterable[str]) -> bool:
+    """Whether a resource name matches one of the globs; no globs select everything."""
+    globs = list(only)
+    return not globs or any(fnmatch.fnmatchcase(resource, glob) for glob in globs)
+
+
+def _select(resolved: Resolved, only: list[str]) -> Resolved:
+    if not only:
+        return resolved
+
+    def wanted(resource: str) -> bool:
+        return selected(resource, only)
+
+    creates = [c for c in resolved.creates if wanted(c.resource)]
+    parents = [c for c in resolved.creates if c.parent and any(o.path.startswith(c.path + "/") for o in creates)]
+    kept = {c.path for c in parents}
+    return Resolved(
+        [s for s in resolved.settings if wanted(s.target.resource) or (s.implied and s.target.unit in kept)],
+        [c for c in resolved.creates if c in creates or c in parents],
+        [m for m in resolved.moves if wanted(m.resource)],
+        [u for u in resolved.unsupported if wanted(u.resource)],
+        resolved.notes,
+    )

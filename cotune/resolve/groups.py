@@ -1,0 +1,234 @@
+"""The ``groups`` section of a profile: which cgroups match, what is created, and which processes move."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from cotune.controls import CONTROLS
+from cotune.controls.base import Control, Value
+from cotune.errors import Origin, PlanRefused, Unsupported
+from cotune.host.cgroups import Hierarchy, clean_group, descendants, find_groups, is_pattern, parents, specificity
+from cotune.host.devices import NoSuchDevice, find_disks
+from cotune.host.facts import Host
+from cotune.host.support import missing_controller, no_dialect
+from cotune.knobs import section
+from cotune.knobs.base import Knob
+from cotune.knobs.types import Share
+from cotune.model import Create, Resolved, Setting, Target, UnsupportedKnob
+from cotune.profile.load import Profile
+from cotune.resolve.moves import MoveResolver
+
+_Rank = tuple[int, ...]
+
+
+class _Candidate(NamedTuple):
+    """A wanted value of one cgroup with how specific the group's match was."""
+
+    rank: _Rank
+    setting: Setting
+    group: str
+
+
+class GroupResolver:
+    """Resolves every group of a profile; the most specific match wins for each value."""
+
+    def __init__(self, profile: Profile, host: Host, out: Resolved, pids: dict[str, list[int]]) -> None:
+        self.profile, self.host, self.out, self.pids = profile, host, out, pids
+        self.winners: dict[tuple[str, str | None], _Candidate] = {}
+        self.created: dict[str, Create] = {}
+
+    def run(self) -> None:
+        """Resolve all groups into ``out``."""
+        groups: dict[str, Any] = self.profile.data.get("groups", {})
+        unknown = sorted(set(self.pids) - set(groups))
+        if unknown:
+            raise PlanRefused(
+                f"--pid names a group the profile does not have: {unknown[0]}", "groups: " + ", ".join(groups)
+            )
+        for name, data in groups.items():
+            self._group(name, data)
+        self.out.settings.extend(candidate.setting for candidate in self.winners.values())
+        self.out.creates.extend(sorted(self.created.values(), key=lambda c: (c.path.count("/"), c.path)))
+        self._fill_cpusets()
+
+    def _group(self, name: str, data: dict[str, Any]) -> None:
+        knobs = self._knobs(name, data)
+        hierarchies = self._hierarchies(knobs)
+        matched = self._matches(name, data, hierarchies)
+        if not matched:
+            self._nothing(name, data)
+        for group, rank in matched:
+            for knob, value, origin, row in knobs:
+                self._want(name, data, group, rank, knob, value, origin, row)
+            if data.get("create"):
+                self._create(group, hierarchies, self.profile.origin("groups", name, "create"))
+        moves = MoveResolver(self.profile, self.host, self.out)
+        moves.run(name, data.get("tasks", {}), self.pids.get(name, []), [group for group, _ in matched], hierarchies)
+
+    def _knobs(self, name: str, data: dict[str, Any]) -> list[tuple[Knob, Value | Share, Origin, str | None]]:
+        """The knob values of a group, lowered into the terms of their controls."""
+        found: list[tuple[Knob, Any, Origin, str | None]] = []
+        for key, knob in section("group").items():
+            family, _, rest = key.partition(".")
+            if rest in data.get(family, {}):
+                value = knob.type.resolve(data[family][rest], self.host.context)
+                found.append((knob, value, self.profile.origin("groups", name, family, rest), None))
+        for index, item in enumerate(data.get("io", {}).get("throttle", [])):
+            found.extend(self._throttle(name, index, item))
+        wanted: dict[str, dict[str, Any]] = {}
+        for knob, value, _, row in found:
+            wanted.setdefault(f"{knob.control} {row}", {})[knob.part] = value
+        lowered = {key: CONTROLS[key.split(" ")[0]].lower(parts) for key, parts in wanted.items()}
+        return [
+            (knob, lowered[f"{knob.control} {row}"][knob.part], origin, row)  # type: ignore[misc]
+            for knob, _, origin, row in found
+            if knob.part in lowered[f"{knob.control} {row}"]
+        ]
+
+    def _throttle(self, name: str, index: int, item: dict[str, Any]) -> list[tuple[Knob, Any, Origin, str | None]]:
+        place = ("groups", name, "io", "throttle", index)
+        try:
+            disks = find_disks(self.host.kernel, item["device"])
+        except NoSuchDevice as error:
+            self.out.notes.append(f"{self.profile.origin(*place, 'device')}: {error}")
+            return []
+        found: list[tuple[Knob, Any, Origin, str | None]] = []
+        for key, knob in section("throttle").items():
+            part = key.removeprefix("io.throttle.")
+            if part in item:
+                value = knob.type.resolve(item[part], self.host.context)
+                found += [(knob, value, self.profile.origin(*place, part), disk.device) for disk in disks]
+        return found
+
+    def _hierarchies(self, knobs: list[tuple[Knob, Value | Share, Origin, str | None]]) -> list[Hierarchy]:
+        """The hierarchies of the controllers a group's knobs need, once each."""
+        names = dict.fromkeys(CONTROLS[knob.control].controller for knob, *_ in knobs)
+        return list(dict.fromkeys(h for name in names if (h := self.host.layout.controllers.get(name))))
+
+    def _matches(self, name: str, data: dict[str, Any], hierarchies: list[Hierarchy]) -> list[tuple[str, _Rank]]:
+        """Matching group paths with the rank of the best pattern that matched each."""
+        match = data["match"]
+        everywhere = hierarchies or self.host.layout.hierarchies()
+        if "systemd" in match:
+            return [(path, (1, 1, len(path))) for path in self._unit(match["systemd"], everywhere)]
+        patterns = match["cgroup"] if isinstance(match["cgroup"], list) else [match["cgroup"]]
+        best: dict[str, _Rank] = {}
+        for pattern in patterns:
+            clean = clean_group(pattern)
+            found = find_groups(self.host.kernel, everywhere, clean)
+            if data.get("create") and not is_pattern(clean):
+                found = [clean]
+            for path in found:
+                best[path] = max(best.get(path, (0,)), specificity(clean))
+        return sorted(best.items())
+
+    def _unit(self, unit: str, hierarchies: list[Hierarchy]) -> list[str]:
+        """The cgroup path of a systemd unit: systemd keeps the same path in every hierarchy it manages."""
+        layout = self.host.layout
+        own = [h for h in (layout.named.get("systemd"), layout.unified) if h]
+        return find_groups(self.host.kernel, own, f"**/{unit}") or find_groups(
+            self.host.kernel, hierarchies, f"**/{unit}"
+        )
+
+    def _nothing(self, name: str, data: dict[str, Any]) -> None:
+        origin = self.profile.origin("groups", name, "match")
+        text = f"{origin}: group {name} matches no cgroup on this host"
+        if data.get("required"):
+            raise Unsupported(text, "create the cgroup, set create: true, or drop required: true")
+        self.out.notes.append(text)
+
+    def _want(
+        self,
+        name: str,
+        data: dict[str, Any],
+        group: str,
+        rank: _Rank,
+        knob: Knob,
+        value: Any,
+        origin: Origin,
+        row: str | None,
+    ) -> None:
+        control = CONTROLS[knob.control]
+        resource = f"cgroup:{group or '/'}"
+        hierarchy = self.host.layout.controllers.get(control.controller)
+        if hierarchy is None:
+            support = missing_controller(self.host, control.controller)
+            self._unsupported(resource, knob, support.reason, support.remedy, origin)
+            return
+        file = control.parts[knob.part].files.get(f"v{hierarchy.version}")
+        if file is None:
+            support = no_dialect(control, hierarchy)
+            self._unsupported(resource, knob, support.reason, support.remedy, origin)
+            return
+        unit = hierarchy.dir(group)
+        if not data.get("create") and not self.host.kernel.exists(unit):
+            reason = f"the group does not exist in the {control.controller} hierarchy"
+            self._unsupported(resource, knob, reason, "create it, or set create: true", origin)
+            return
+        self._offer(
+            name,
+            rank,
+            Setting(Target(control.name, knob.part, resource, unit, f"{unit}/{file}", row, knob.key), value, origin),
+        )
+        if control.reach == "subtree":
+            self._reach(name, group, hierarchy, file, control, knob, value, origin)
+
+    def _reach(
+        self,
+        name: str,
+        group: str,
+        hierarchy: Hierarchy,
+        file: str,
+        control: Control,
+        knob: Knob,
+        value: Any,
+        origin: Origin,
+    ) -> None:
+        """The same value for every descendant; any match of its own outranks it, and so does a nearer ancestor."""
+        for path in descendants(self.host.kernel, hierarchy, group):
+            unit = hierarchy.dir(path)
+            target = Target(control.name, knob.part, f"cgroup:{path}", unit, f"{unit}/{file}", None, knob.key)
+            self._offer(name, (-1, len(group)), Setting(target, value, origin))
+
+    def _offer(self, name: str, rank: _Rank, setting: Setting) -> None:
+        key = setting.target.key
+        other = self.winners.get(key)
+        if other is None or rank > other.rank:
+            self.winners[key] = _Candidate(rank, setting, name)
+        elif rank == other.rank and setting.value != other.setting.value:
+            raise PlanRefused(
+                f"{setting.origin}: groups {other.group} and {name} match {setting.target.resource} equally well and "
+                f"set {setting.target.knob} differently (the other at {other.setting.origin})",
+                "make one of the patterns more specific, or let one of the groups set it",
+            )
+
+    def _create(self, group: str, hierarchies: list[Hierarchy], origin: Origin) -> None:
+        for hierarchy in hierarchies:
+            for path in [*parents(group), group]:
+                directory = hierarchy.dir(path)
+                parent = path != group
+                if not self.host.kernel.exists(directory) and (directory not in self.created or not parent):
+                    self.created[directory] = Create(f"cgroup:{path}", directory, origin, parent)
+
+    def _fill_cpusets(self) -> None:
+        """Give every cpuset that is created CPUs and nodes: without both it takes no task (ENOSPC)."""
+        cpuset = self.host.layout.controllers.get("cpuset")
+        if cpuset is None or cpuset.version != 1:
+            return
+        wanted = {s.target.key: s.value for s in self.out.settings if s.target.control == "cpuset"}
+        for create in self.out.creates:
+            if not create.path.startswith(cpuset.point + "/"):
+                continue
+            for part in CONTROLS["cpuset"].parts.values():
+                path = f"{create.path}/{part.files['v1']}"
+                if (path, None) not in wanted:
+                    parent = create.path.rpartition("/")[0]
+                    value = wanted.get((f"{parent}/{part.files['v1']}", None)) or self.host.text(
+                        f"{parent}/{part.files['v1']}"
+                    )
+                    wanted[path, None] = value
+                    target = Target("cpuset", part.name, create.resource, create.path, path, None, part.knob)
+                    self.out.settings.append(Setting(target, value, create.origin, implied=True))
+
+    def _unsupported(self, resource: str, knob: Knob, reason: str, remedy: str, origin: Origin) -> None:
+        self.out.unsupported.append(UnsupportedKnob(resource, knob.key, reason, remedy, origin))

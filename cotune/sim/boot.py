@@ -1,0 +1,78 @@
+"""Building a simulated host: its controllers, its defaults, and what runs on it after boot."""
+
+from __future__ import annotations
+
+import difflib
+
+from cotune.errors import UsageError
+from cotune.sim import ancksys, blkio, block, core, cpu, cpuset, memory, mounts, sysctl
+from cotune.sim.files import Controller
+from cotune.sim.hosts import HOSTS, KERNELS, GroupSpec, HostSpec
+from cotune.sim.machine import USER_HZ, Machine
+
+#: Directories of ordinary file systems every host has.
+_DIRECTORIES = ("/run", "/tmp", "/var", "/var/lib", "/dev", "/etc", "/sys/fs/cgroup")
+_CONTROLLERS = {
+    "core": core.core,
+    "unified": core.unified,
+    "pids": core.pids,
+    "cpu": cpu.cpu,
+    "cpuacct": cpu.cpuacct,
+    "cpuset": cpuset.cpuset,
+    "memory": memory.memory,
+    "blkio": blkio.blkio,
+}
+
+
+def host_spec(kernel: str) -> HostSpec:
+    """The host with this kernel name; UsageError for an unknown one."""
+    if kernel not in HOSTS:
+        close = difflib.get_close_matches(kernel, KERNELS, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"unknown simulated kernel {kernel!r}", f"{hint}known: {', '.join(KERNELS)}")
+    return HOSTS[kernel]
+
+
+def bare_machine(spec: HostSpec) -> Machine:
+    """A host with defaults everywhere, without groups and processes."""
+    controllers: dict[str, Controller] = {name: make(spec) for name, make in _CONTROLLERS.items()}
+    machine = Machine(spec, controllers)
+    machine.numbers.update(sysctl.defaults(spec))
+    machine.plain.update(dict.fromkeys(_DIRECTORIES))
+    for module in (block, mounts, ancksys):
+        module.boot(machine)
+    return machine
+
+
+def booted_machine(spec: HostSpec) -> Machine:
+    """A host as it is after boot, with its services running."""
+    machine = bare_machine(spec)
+    for group in spec.groups:
+        _make_group(machine, group)
+    for process in spec.processes:
+        machine.start(
+            process.pid, process.comm, process.command, ppid=process.ppid, start=process.start * USER_HZ,
+            threads=process.threads, kernel=process.kernel,
+        )  # fmt: skip
+        for hierarchy in machine.hierarchies:
+            found = hierarchy.find(process.group)
+            if found is not None:
+                hierarchy.attach(found, machine.threads(process.pid))
+    return machine
+
+
+def _make_group(machine: Machine, spec: GroupSpec) -> None:
+    parent, _, name = spec.path.rpartition("/")
+    for controller in spec.controllers:
+        hierarchy = machine.hierarchy(controller)
+        above = hierarchy.find(parent)
+        if above is None:
+            raise LookupError(f"{spec.path}: the parent comes later in the table")
+        group = hierarchy.mkdir(above, name)
+        files = group.files()
+        for file, text in spec.writes:
+            write = files[file].write if file in files else None
+            if write is not None:
+                write(group, text)
+        if controller == "memory":
+            memory.set_usage(group, spec.usage)

@@ -1,0 +1,86 @@
+"""The state directory: where transactions and the lock are kept.
+
+``/var/lib/cotune`` and ``/run/cotune`` below the root; for an ordinary user ``$XDG_STATE_HOME/cotune``. Directories
+are 0700 and files 0600: journals name processes and paths of the whole host.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cotune.errors import Locked, NotPermitted
+
+
+@dataclass(frozen=True)
+class StateDir:
+    """``path`` holds the transactions, ``lock`` is the lock file."""
+
+    path: Path
+    lock: Path
+
+    @property
+    def transactions(self) -> Path:
+        """The directory of the journals."""
+        return self.path / "transactions"
+
+    @contextmanager
+    def locked(self, wait: float = 0.0) -> Iterator[None]:
+        """Hold the lock, waiting at most ``wait`` seconds. Raises Locked, NotPermitted."""
+        make_private(self.lock.parent)
+        try:
+            fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except PermissionError as error:
+            raise NotPermitted(f"{self.lock}: {error.strerror}", "run as root, or pass --state-dir") from None
+        try:
+            self._acquire(fd, wait)
+            yield
+        finally:
+            os.close(fd)
+
+    def _acquire(self, fd: int, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "another process"
+                    raise Locked(
+                        f"another run holds the lock {self.lock} (pid {holder})", "wait for it, or pass --wait 30s"
+                    ) from None
+                time.sleep(0.05)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def default_state(root: str) -> StateDir:
+    """Where state lives for a host below ``root`` when nothing else is said."""
+    if os.geteuid() == 0 or root != "/":
+        base = Path(root)
+        return StateDir(base / "var/lib/cotune", base / "run/cotune/lock")
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    return given_state(home / "cotune")
+
+
+def given_state(path: Path) -> StateDir:
+    """A state directory named by the caller; the lock is in it."""
+    return StateDir(path, path / "lock")
+
+
+def make_private(path: Path) -> None:
+    """Create a directory (0700) with its parents. Raises NotPermitted."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise NotPermitted(f"{path}: {error.strerror}", "run as root, or pass --state-dir") from None
+    except OSError as error:
+        raise NotPermitted(
+            f"{path}: {error.strerror}", "pass --state-dir with a directory on a writable disk"
+        ) from None

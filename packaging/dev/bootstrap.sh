@@ -1,0 +1,139 @@
+#!/bin/bash
+# Prepare a checkout for `make demo` and `make test`; safe to run again, and quick when there is nothing to do.
+#
+# 1. System packages: as root, apt-get installs what is missing. As an ordinary user nothing is attempted; the script says
+#    what is missing and how to install it, and goes on where it can.
+# 2. .venv: a Python >= 3.11, cotune installed editable with the test tools. Done again only when pyproject.toml, the
+#    place of the checkout or the interpreter changed.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+cd "$root"
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # losetup and mkfs.ext4 are outside an ordinary user's PATH
+venv=.venv
+stamp=$venv/.bootstrap-stamp
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# apt_install PACKAGE…: true when all are installed afterwards.
+apt_install() {
+    local package failed=0
+    have apt-get || {
+        say "there is no apt-get here; install the equivalents of these Debian packages: $*"
+        return 1
+    }
+    if [ -z "${updated:-}" ]; then
+        updated=yes
+        apt_get update || say "apt-get update failed; trying with the package lists at hand"
+    fi
+    say "installing $*"
+    apt_get install --no-install-recommends "$@" && return 0
+    [ $# -gt 1 ] || return 1
+    # apt-get installs all or nothing: one package that cannot be had must not keep the others out.
+    for package in "$@"; do
+        apt_get install --no-install-recommends "$package" || failed=1
+    done
+    return "$failed"
+}
+apt_get() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=20 "$@" >&2
+}
+
+# Tools that some tests call: COMMAND:PACKAGE. Those tests are skipped without them, so a missing one is no reason to stop.
+system_packages() {
+    local wanted=(make:make strace:strace mkfs.ext4:e2fsprogs ps:procps unshare:util-linux losetup:mount) missing=() pair
+    case $(uname -m) in
+    x86_64 | aarch64) ;; # the dependencies have ready wheels
+    *)
+        wanted+=(gcc:gcc)
+        have python3-config || missing+=(python3-dev)
+        ;;
+    esac
+    for pair in "${wanted[@]}"; do
+        have "${pair%%:*}" || missing+=("${pair#*:}")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    if is_root; then
+        apt_install "${missing[@]}" || say "not all of ${missing[*]} could be installed; going on, tests that need them are skipped"
+    else
+        say "not installed: ${missing[*]}. Going on; tests that need them are skipped. To install, as root:"
+        say "    apt-get install --no-install-recommends ${missing[*]}"
+    fi
+}
+
+# A command may exist and not run (pyenv shims), so each candidate is tried.
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+can_make_venv() { "$1" -c 'import venv; from ensurepip import version' >/dev/null 2>&1; }
+
+# find_python [TEST]: the first interpreter that is new enough and passes TEST.
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if new_enough "$candidate" && { [ $# -eq 0 ] || "$1" "$candidate"; }; then
+            printf '%s\n' "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Sets `python`; ends the script when there is none.
+choose_python() {
+    local bare package
+    python=$(find_python can_make_venv) && return 0
+    if bare=$(find_python); then
+        package=$("$bare" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        [ "$bare" = python3 ] && package=python3-venv
+        is_root || die "$bare cannot create virtual environments. To install what is missing, as root:
+    apt-get install --no-install-recommends $package"
+    else
+        package=python3-venv
+        is_root || die "no Python 3.11 or newer found (tried python3, python3.13, python3.12, python3.11).
+    On Debian 12 or newer, as root: apt-get install --no-install-recommends python3 python3-venv"
+    fi
+    apt_install "$package" || die "could not install $package, and cotune needs it"
+    python=$(find_python can_make_venv) ||
+        die "still no Python 3.11 or newer that can create virtual environments; install one and run this again"
+}
+
+fingerprint() {
+    sha256sum pyproject.toml
+    printf '%s\n' "$root"
+}
+
+current() {
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+# Whether .venv itself may stay (only its packages need an update).
+reusable() {
+    [ -f "$stamp" ] && [ "$(tail -n 1 "$stamp")" = "$root" ] && new_enough "$venv/bin/python"
+}
+
+virtual_environment() {
+    current && return 0
+    [ -w . ] || die "$root is not writable for $(id -un), so .venv cannot be created here; use a checkout of your own"
+    if [ -e "$venv" ] && [ ! -O "$venv" ] && ! is_root; then
+        die "$root/.venv is out of date and belongs to $(stat -c %U "$venv"); have it removed (make clean) or use a checkout of your own"
+    fi
+    if ! reusable; then
+        choose_python
+        say "creating .venv with $("$python" --version 2>&1)"
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
+    fi
+    say "installing cotune and the test tools into .venv"
+    "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-input --editable '.[dev]' >&2 ||
+        die "pip failed, see above. It needs a package index; where a dependency has no ready wheel it also needs
+    apt-get install gcc python3-dev"
+    fingerprint >"$stamp"
+}
+
+system_packages
+virtual_environment
