@@ -28,7 +28,7 @@ def probe(host: Host, knob: Knob) -> Support:
         return _probe_cgroup(host, control, knob)
     if control.scope == "sysctl":
         return _probe_sysctl(host, knob)
-    return Support("yes") if control.scope == "mount" else _probe_block(host, knob)
+    return _probe_mount(host) if control.scope == "mount" else _probe_block(host, knob)
 
 
 def missing_controller(host: Host, controller: str) -> Support:
@@ -106,6 +106,15 @@ def _probe_sysctl(host: Host, knob: Knob) -> Support:
     if host.kernel.exists("/proc/sys/" + name.replace(".", "/")):
         return Support("yes")
     return Support("no", f"this kernel ({host.release}) has no sysctl {name}", "a kernel that has it")
+
+
+def _probe_mount(host: Host) -> Support:
+    """Options need a mounted ext4 file system and mount(2), which only acts on the running host."""
+    if not any(mount.fstype == "ext4" for mount in host.kernel.mounts()):
+        return Support("no", "no ext4 file system is mounted", "mount one; other file systems are left alone")
+    if host.kernel.name != "/" and not host.kernel.name.startswith("sim:"):
+        return Support("no", "file systems below another root cannot be remounted", "run cotune on that host")
+    return Support("yes")
 
 
 def _probe_block(host: Host, knob: Knob) -> Support:

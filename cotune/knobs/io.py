@@ -6,8 +6,9 @@ from cotune.knobs.base import Knob
 from cotune.knobs.types import Integer, Size
 
 _DOC = (
-    "Upper bound per disk, for this group and its descendants. Throttling is per whole disk: a mount point or a "
-    "partition resolves to its disk. On cgroup v1 buffered writes are bounded only with cgroup writeback."
+    "Upper bound per disk. Throttling is per whole disk: a mount point or a partition resolves to its disk. Mainline "
+    "counts each cgroup v1 group on its own; ANCK applies the bound to descendants as well. On cgroup v1 buffered "
+    "writes are bounded only with cgroup writeback."
 )
 _SOURCE = "block/blk-throttle.c"
 

@@ -12,6 +12,7 @@ from cotune.errors import Origin, Problem
 from cotune.profile.text import shown
 
 QUOTE = "put the value in quotes"
+_NO_CHARACTER = re.compile(r"\\U(?!00(?:0|10))[0-9A-Fa-f]{8}")
 _INDENTED_BY_TAB = re.compile(r" *\t")
 
 #: (fragments of the parser's context and problem, message, hint); the first row that matches wins.
@@ -50,17 +51,28 @@ def syntax_problem(error: Exception, text: str, name: str) -> Problem:
     """The problem for ``error``, an exception of ``yaml.parse`` over ``text``, in the file ``name``."""
     mark: Any = getattr(error, "problem_mark", None)
     context_mark: Any = getattr(error, "context_mark", None) or mark
-    if mark is None:
-        return Problem(Origin(name), f"not valid YAML: {shown(str(error))}", "")
     lines = text.split("\n")
+    if mark is None:
+        return _unplaced(error, lines, name)
     if tab := _tab_line(lines, context_mark.line, mark.line):
         column = len(lines[tab - 1]) - len(lines[tab - 1].lstrip(" ")) + 1
         return Problem(Origin(name, tab, column), "tabs are not allowed in the indentation", "indent with spaces")
     message, hint = _meaning(error, _character(lines, mark))
     if "${" in _line(lines, mark.line):
         hint = 'inside [ ] and { } a variable needs quotes: "${name}"'
+    if "value here" in message and not "".join(lines[mark.line :]).strip():
+        message, hint = "the file ends before a [ or { is closed", "close it"
     where = context_mark if any(part in message for part in _AT_CONTEXT) else mark
     return Problem(Origin(name, where.line + 1, where.column + 1), message, hint)
+
+
+def _unplaced(error: Exception, lines: list[str], name: str) -> Problem:
+    """PyYAML's own scanner hands escapes above U+10FFFF to chr(), which knows no position."""
+    for number, line in enumerate(lines, 1):
+        if wrong := _NO_CHARACTER.search(line):
+            message, hint = "wrong escape after a backslash", "use single quotes for text with backslashes"
+            return Problem(Origin(name, number, wrong.start() + 1), message, hint)
+    return Problem(Origin(name), f"not valid YAML: {shown(str(error))}")
 
 
 def _meaning(error: Exception, character: str) -> tuple[str, str]:

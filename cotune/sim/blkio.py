@@ -6,7 +6,8 @@ import errno
 import re
 from collections.abc import Callable
 
-from cotune.sim.devrows import by_device, parse_device
+from cotune.sim.devrows import by_device, know, parse_device
+from cotune.sim.devrows import created as known_devices
 from cotune.sim.files import U32_MAX, U64_MAX, CgroupFile, Controller, Where, parse_u64, refuse, report_file
 from cotune.sim.hosts import HostSpec
 from cotune.sim.iocost import created as iocost_created
@@ -36,6 +37,7 @@ def blkio(spec: HostSpec) -> Controller:
 
     def created(group: Group) -> None:
         """mkdir copies no limit, although those of ancestors apply to descendants."""
+        known_devices(group)
         group.numbers[WEIGHT] = 100
         group.rows.update({name: {} for name in (*_THROTTLE, WEIGHT_DEVICE)})
         iocost_created(group)
@@ -50,7 +52,7 @@ def _unlimited(unit: str) -> int:
 def _show_rows(name: str, unit: str) -> Callable[[Group], str]:
     """tg_print_conf: one ``MAJ:MIN N`` per limited device."""
     unlimited = _unlimited(unit)
-    return lambda group: "".join(f"{dev} {n}\n" for dev, n in by_device(group.rows[name]) if n != unlimited)
+    return lambda group: "".join(f"{dev} {n}\n" for dev, n in by_device(group, name) if n != unlimited)
 
 
 def _write_row(name: str, unit: str) -> Callable[[Group, str], None]:
@@ -61,7 +63,8 @@ def _write_row(name: str, unit: str) -> Callable[[Group, str], None]:
     unlimited = _unlimited(unit)
 
     def write(group: Group, text: str) -> None:
-        disk, body = parse_device(group.machine, text)
+        disk, body = parse_device(group, text)
+        know(group, disk)
         digits = re.match(r"\d+", body)
         if digits is None:
             refuse(errno.EINVAL)
@@ -85,15 +88,16 @@ def _write_weight(group: Group, text: str) -> None:
 
 
 def _show_weights(group: Group) -> str:
-    rows = "".join(f"{dev} {n}\n" for dev, n in by_device(group.rows[WEIGHT_DEVICE]))
+    rows = "".join(f"{dev} {n}\n" for dev, n in by_device(group, WEIGHT_DEVICE))
     return f"default {group.numbers[WEIGHT]}\n{rows}"
 
 
 def _write_device_weight(group: Group, text: str) -> None:
     """bfq_io_set_device_weight: EOPNOTSUPP unless the disk runs the bfq scheduler now."""
-    disk, body = parse_device(group.machine, text)
+    disk, body = parse_device(group, text)
     if group.machine.schedulers[disk.name] != "bfq":
         refuse(errno.EOPNOTSUPP)
+    know(group, disk)
     if body.strip() == "default":
         group.rows[WEIGHT_DEVICE].pop(disk.number, None)
         return

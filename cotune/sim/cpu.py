@@ -183,7 +183,7 @@ def _write_rt_period(group: Group, text: str) -> None:
 
 def _set_rt(group: Group, runtime: int, period: int) -> None:
     """tg_set_rt_bandwidth: runtime within the period, the global budget, the parent's, and over the children's sum."""
-    if period == 0 or (group.parent is None and runtime == 0):
+    if not 0 < period <= U64_MAX // 1000 or (group.parent is None and runtime == 0):
         refuse(errno.EINVAL)
     sysctls = group.machine.numbers
     limit = _rt_ratio(

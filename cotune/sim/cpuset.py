@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from cotune.sim.files import (
+    U32_MAX,
     CgroupFile,
     Controller,
     Where,
@@ -24,6 +25,7 @@ CPUS, MEMS = "cpuset.cpus", "cpuset.mems"
 CPU_EXCLUSIVE, MEM_EXCLUSIVE = "cpuset.cpu_exclusive", "cpuset.mem_exclusive"
 _CLONE = "cgroup.clone_children"
 _SPREAD = ("cpuset.memory_spread_page", "cpuset.memory_spread_slab")
+#: cpuset_update_flag takes an int, so only the low 32 bits of a written number decide.
 _FLAGS = ("cpuset.mem_hardwall", "cpuset.memory_migrate", *_SPREAD)
 _BALANCE, _RELAX = "cpuset.sched_load_balance", "cpuset.sched_relax_domain_level"
 _PRESSURE = "cpuset.memory_pressure_enabled"
@@ -41,8 +43,7 @@ def cpuset(spec: HostSpec) -> Controller:
         report_file("cpuset.effective_mems", lambda group: format_ids(group.lists[MEMS]) + "\n"),
         _exclusive_file(CPU_EXCLUSIVE),
         _exclusive_file(MEM_EXCLUSIVE),
-        *(bool_file(name) for name in _FLAGS),
-        bool_file(_BALANCE),
+        *(bool_file(name, mask=U32_MAX) for name in (*_FLAGS, _BALANCE)),
         # The upper bound is the number of scheduling domain levels.
         number_file(_RELAX, -1, 5, parse=parse_s64),
         report_file("cpuset.memory_pressure", "0\n"),
@@ -108,7 +109,7 @@ def _change(group: Group, name: str, ids: list[int]) -> None:
 def _exclusive_file(name: str) -> CgroupFile:
     def write(group: Group, text: str) -> None:
         trial = _Trial(group)
-        trial.numbers[name] = int(parse_u64(text) != 0)
+        trial.numbers[name] = int(parse_u64(text) & U32_MAX != 0)
         _validate(group, trial)
         group.numbers[name] = trial.numbers[name]
 
@@ -145,6 +146,9 @@ def _validate(group: Group, trial: _Trial) -> None:
     populated = any(member.tasks() for member in group.walk())
     if populated and any(group.lists[name] and not trial.lists[name] for name in (CPUS, MEMS)):
         refuse(errno.ENOSPC)
+    if trial.numbers[CPU_EXCLUSIVE] and not trial.lists[CPUS] and group.lists[CPUS] and not group.machine.spec.anck:
+        # Seen on 6.18; probably cpuset_cpumask_can_shrink, as no CPU is left to carry the deadline servers.
+        refuse(errno.EBUSY)
 
 
 def _collides(trial: _Trial, sibling: Group) -> bool:

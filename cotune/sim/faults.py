@@ -139,8 +139,10 @@ class FaultyKernel:
         spellings = {path, self.inner.realpath(path)}
         if not any(fnmatch.fnmatchcase(spelling, fault.pattern) for spelling in spellings):
             return False
-        above = self.inner.realpath(fault.below) if fault.below else ""
-        return not above or any(s == above or s.startswith(f"{above}/") for s in spellings)
+        if not fault.below:
+            return True
+        above, resolved = self.inner.realpath(fault.below), self.inner.realpath(path)
+        return resolved == above or resolved.startswith(f"{above}/")
 
     def _interfere(self, fault: Fault) -> None:
         if fault.vanish and self.inner.exists(fault.vanish):

@@ -140,11 +140,11 @@ def parse_sysctl(text: str, count: int) -> list[int]:
 
 # --- id lists (lib/bitmap.c) ----------------------------------------------------------------------------------------
 
-_REGION = re.compile(r"(\d+|N|all)(?:-(\d+|N))?(?::(\d+)/(\d+))?")
+_REGION = re.compile(r"(?:(?i:all)|(\d+|N)(?:-(\d+|N))?)(?::(\d+)/(\d+))?")
 
 
 def parse_ids(text: str, bits: int, words: bool) -> list[int]:
-    """bitmap_parselist: ``0-3,5,8-15:1/2``; ids at or past ``bits`` are ERANGE, a bad region EINVAL.
+    """bitmap_parselist: ``0-3,5,8-15:1/2``. ERANGE for ids at or past ``bits``, EOVERFLOW past 32 bits, else EINVAL.
 
     ``words`` admits ``all`` and ``N`` (the last bit), which kernels before 5.12 do not know.
     """
@@ -153,7 +153,7 @@ def parse_ids(text: str, bits: int, words: bool) -> list[int]:
         if not region:
             continue
         match = _REGION.fullmatch(region)
-        if match is None or (not words and re.search("[Na]", region)):
+        if match is None or (not words and re.search("[A-Za-z]", region)):
             refuse(errno.EINVAL)
         ids.update(_region_ids(match, bits))
     return sorted(ids)
@@ -164,9 +164,10 @@ def _region_ids(match: re.Match[str], bits: int) -> Iterable[int]:
         return bits - 1 if word == "N" else int(word)
 
     first, last, used, size = match.groups()
-    low = 0 if first == "all" else bound(first)
-    high = bits - 1 if first == "all" else bound(last) if last is not None else low
+    low, high = (bound(first), bound(last or first)) if first is not None else (0, bits - 1)
     step, take = (int(size), int(used)) if size is not None else (high - low + 1, high - low + 1)
+    if max(low, high, step, take) > U32_MAX:
+        refuse(errno.EOVERFLOW)
     if low > high or step == 0 or take > step:
         refuse(errno.EINVAL)
     if high >= bits:
@@ -260,11 +261,11 @@ def number_file(
     return CgroupFile(name, lambda group: f"{group.numbers[name]}\n", write, where)
 
 
-def bool_file(name: str, where: Where = Where.BOTH) -> CgroupFile:
-    """A flag written as a number: any non-zero value becomes 1."""
+def bool_file(name: str, where: Where = Where.BOTH, mask: int = U64_MAX) -> CgroupFile:
+    """A flag written as a number: any non-zero value, of the bits in ``mask``, becomes 1."""
 
     def write(group: Group, text: str) -> None:
-        group.numbers[name] = int(parse_u64(text) != 0)
+        group.numbers[name] = int(parse_u64(text) & mask != 0)
 
     return CgroupFile(name, lambda group: f"{group.numbers[name]}\n", write, where)
 

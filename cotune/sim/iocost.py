@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import re
 
-from cotune.sim.devrows import by_device, parse_device
+from cotune.sim.devrows import by_device, know, parse_device
 from cotune.sim.files import U64_MAX, CgroupFile, Where, refuse, report_file
 from cotune.sim.hosts import Disk
 from cotune.sim.machine import Group
@@ -49,7 +49,7 @@ def created(group: Group) -> None:
 
 
 def _show_weight(group: Group) -> str:
-    return f"default {group.numbers[WEIGHT]}\n" + "".join(f"{d} {n}\n" for d, n in by_device(group.rows[WEIGHT]))
+    return f"default {group.numbers[WEIGHT]}\n" + "".join(f"{d} {n}\n" for d, n in by_device(group, WEIGHT))
 
 
 def _write_weight(group: Group, text: str) -> None:
@@ -57,9 +57,10 @@ def _write_weight(group: Group, text: str) -> None:
     if ":" not in text:
         group.numbers[WEIGHT] = _weight(re.sub(r"^\s*default\s+", "", text))
         return
-    disk, body = parse_device(group.machine, text)
+    disk, body = parse_device(group, text)
     if not group.hierarchy.root.rows[f"{QOS}:enable"].get(disk.number):
         refuse(errno.EOPNOTSUPP)
+    know(group, disk)
     if body.strip() == "default":
         group.rows[WEIGHT].pop(disk.number, None)
     else:
@@ -78,7 +79,7 @@ def _weight(text: str) -> int:
 
 def _show_qos(group: Group) -> str:
     lines = []
-    for device, enable in by_device(group.rows[f"{QOS}:enable"]):
+    for device, enable in by_device(group, f"{QOS}:enable"):
         row = {key: group.rows[f"{QOS}:{key}"][device] for key in ("user", *_QOS_KEYS)}
         shown = " ".join(f"{key}={_hundredths(row[key]) if key in _PERCENT else row[key]}" for key in _QOS_KEYS)
         lines.append(f"{device} enable={enable} ctrl={_ctrl(row['user'])} {shown}\n")
@@ -95,7 +96,7 @@ def _ctrl(user: int) -> str:
 
 def _write_qos(group: Group, text: str) -> None:
     """ioc_qos_write: any parameter but enable makes ctrl ``user``; a later ``ctrl=auto`` undoes the parameters."""
-    disk, body = parse_device(group.machine, text)
+    disk, body = parse_device(group, text)
     row = _current(group, disk, QOS, ("enable", "user", *_QOS_KEYS), _auto_qos(disk))
     for key, word in _pairs(body):
         if key == "enable":
@@ -140,7 +141,7 @@ def _auto_qos(disk: Disk) -> dict[str, int]:
 
 def _show_model(group: Group) -> str:
     lines = []
-    for device, user in by_device(group.rows[f"{MODEL}:user"]):
+    for device, user in by_device(group, f"{MODEL}:user"):
         shown = " ".join(f"{key}={group.rows[f'{MODEL}:{key}'][device]}" for key in _MODEL_KEYS)
         lines.append(f"{device} ctrl={_ctrl(user)} model=linear {shown}\n")
     return "".join(lines)
@@ -148,7 +149,7 @@ def _show_model(group: Group) -> str:
 
 def _write_model(group: Group, text: str) -> None:
     """ioc_cost_model_write: only the linear model exists; any coefficient makes ctrl ``user``."""
-    disk, body = parse_device(group.machine, text)
+    disk, body = parse_device(group, text)
     row = _current(group, disk, MODEL, ("user", *_MODEL_KEYS), _auto_model(disk))
     for key, word in _pairs(body):
         if key == "ctrl":

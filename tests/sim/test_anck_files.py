@@ -373,6 +373,26 @@ def test_cpusets_are_narrowed_child_first(anck: SimKernel, attempt: Attempt) -> 
     assert attempt(anck.write, f"{pods}/pod-a/c1/cpuset.cpus", "all") == "EINVAL", "a word of newer kernels"
 
 
+@pytest.mark.parametrize(
+    ("text", "result", "reads"),
+    [("ALL", "OK", "0-1"), ("all:1/2", "OK", "0"), ("N-N", "OK", "1"), ("0-1:0/2", "OK", ""), (",0,,", "OK", "0"),
+     ("all-1", "EINVAL", ""), ("0-1:3/2", "EINVAL", ""), ("0-1:1/0", "EINVAL", ""), ("0x1", "EINVAL", ""),
+     ("2", "ERANGE", ""), ("4294967296", "EOVERFLOW", "")],
+)  # fmt: skip
+def test_cpu_lists(mainline: SimKernel, attempt: Attempt, text: str, result: str, reads: str) -> None:
+    """Each row was tried on a real 6.18 with two CPUs."""
+    mainline.mkdir(f"{SET}/a")
+    assert attempt(mainline.write, f"{SET}/a/cpuset.cpus", text) == result
+    assert mainline.read(f"{SET}/a/cpuset.cpus") == f"{reads}\n"
+
+
+def test_cpuset_flags_are_cut_to_an_int(mainline: SimKernel) -> None:
+    mainline.mkdir(f"{SET}/a")
+    for text, reads in (("7", "1"), ("4294967296", "0")):
+        mainline.write(f"{SET}/a/cpuset.memory_migrate", text)
+        assert mainline.read(f"{SET}/a/cpuset.memory_migrate") == f"{reads}\n"
+
+
 def test_exclusive_cpusets(mainline: SimKernel, attempt: Attempt) -> None:
     mainline.rmdir(f"{SET}/other")
     for name in ("a", "b"):

@@ -125,7 +125,18 @@ def test_throttling_wants_whole_disks(anck: SimKernel, attempt: Attempt) -> None
     assert attempt(anck.write, path, "8:99 1000") == "ENODEV"
     anck.write(path, "259:0 2000")
     anck.write(path, "8:0 1000")
-    assert anck.read(path) == "8:0 1000\n259:0 2000\n"
+    assert anck.read(path) == "259:0 2000\n8:0 1000\n", "the latest device comes first"
+
+
+def test_rows_come_in_the_order_devices_became_known(mainline: SimKernel, attempt: Attempt) -> None:
+    """As a real 6.18 shows them: the latest first, and a refused value makes a device known all the same."""
+    group = "/sys/fs/cgroup/blkio/a"
+    mainline.mkdir(group)
+    bps, iops = f"{group}/blkio.throttle.read_bps_device", f"{group}/blkio.throttle.read_iops_device"
+    assert attempt(mainline.write, bps, "7:0 max") == "EINVAL"
+    mainline.write(iops, "254:0 5")
+    mainline.write(iops, "7:0 6")
+    assert mainline.read(iops) == "254:0 5\n7:0 6\n"
 
 
 def test_bfq_weights_want_the_bfq_scheduler(mainline: SimKernel, attempt: Attempt) -> None:

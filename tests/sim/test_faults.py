@@ -91,6 +91,21 @@ def test_vanishing_at_the_nth_operation_on_it(anck: SimKernel, attempt: Attempt)
     assert [attempt(*call) for call in calls] == ["OK", "OK", "OK", "ENOENT"]
 
 
+def test_a_sibling_with_a_longer_name_is_another_cgroup(anck: SimKernel) -> None:
+    pod = f"{CPU}/kubepods/besteffort/pod-a"
+    anck.mkdir(f"{pod}b")
+    kernel = faulty(anck, f"vanish={pod},op=1")
+    kernel.write(f"{pod}b/cpu.shares", "9")
+    assert kernel.exists(pod)
+    kernel.listdir("/sys/fs/cgroup/cpu,cpuacct/kubepods/besteffort/pod-a/..")
+    assert kernel.exists(pod)
+
+
+def test_both_spellings_of_a_comounted_controller_count(anck: SimKernel, attempt: Attempt) -> None:
+    kernel = faulty(anck, "errno=EIO,write=1,path=*/cpu,cpuacct/*")
+    assert attempt(kernel.write, SHARES, "9") == "EIO"
+
+
 def test_vanishing_from_a_kernel_whose_processes_must_live(anck: SimKernel) -> None:
     pod = f"{CPU}/kubepods/besteffort/pod-a"
     outer = FaultyKernel(faulty(anck), [Fault(1, "read", vanish=pod)])

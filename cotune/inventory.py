@@ -1,0 +1,185 @@
+"""Inventory: every value that knobs can set in one place, and which place a word on the command line means.
+
+A place is a resource as plans name it (``cgroup:online``, ``cgroup:/``, ``sysctl``, ``block:sda``, ``mount:/data``).
+Reads names and tables only; never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from cotune.controls import CONTROLS
+from cotune.controls.base import Control, Part
+from cotune.errors import UsageError
+from cotune.host.cgroups import clean_group, find_groups
+from cotune.host.devices import Disk, NoSuchDevice, disk_names, find_disks
+from cotune.host.facts import Host
+from cotune.host.mounts import find_mount
+from cotune.knobs import section
+from cotune.model import Target
+from cotune.resolve.host import sysctl_path, sysctl_target
+
+_KINDS = ("cgroup", "sysctl", "block", "mount")
+
+
+class Place(NamedTuple):
+    """``kind`` is cgroup, sysctl, block or mount; ``name`` the group (empty: root), sysctl, disk or mount point.
+
+    The place of a sysctl without a name is all of them.
+    """
+
+    kind: str
+    name: str
+
+    @property
+    def resource(self) -> str:
+        """The resource as plans name it."""
+        return "sysctl" if self.kind == "sysctl" else f"{self.kind}:{self.name or '/'}"
+
+
+def find_place(host: Host, text: str, known: Iterable[str] = ()) -> Place:
+    """The place ``text`` means: a group path, ``/``, a sysctl, or any resource as plans name it.
+
+    ``known`` are further resources that count as existing, though their cgroup may be gone. Raises UsageError with
+    what is similar.
+    """
+    kind, separator, name = text.partition(":")
+    if text == "sysctl":
+        return Place("sysctl", "")
+    if separator and kind in _KINDS:
+        return _prefixed(host, kind, name, set(known))
+    group = _below_a_mount(host, text)
+    if not group or _group_exists(host, group) or f"cgroup:{group}" in known:
+        return Place("cgroup", group)
+    if "." in text and host.kernel.exists(sysctl_path(text)):
+        return Place("sysctl", text)
+    raise UsageError(f"there is no cgroup {text} on this host, and no sysctl of that name", _near(host, group))
+
+
+def place_targets(host: Host, place: Place) -> list[Target]:
+    """Every value that a knob can set in a place and whose file is there, in the order of the catalogue."""
+    if place.kind == "cgroup":
+        return list(_group_targets(host, place))
+    if place.kind == "sysctl":
+        known = section("sysctl")
+        names = [place.name] if place.name else list(known)
+        targets = [sysctl_target(name, known.get(name.replace("/", "."))) for name in names]
+        return [target for target in targets if host.kernel.exists(target.path)]
+    if place.kind == "block":
+        return [target for disk in find_disks(host.kernel, {"device": place.name}) for target in disk_targets(host, disk)]
+    return mount_targets(host, place.name)
+
+
+def disk_targets(host: Host, disk: Disk) -> list[Target]:
+    """The queue values of a disk."""
+    targets = []
+    unit = f"{disk.sysfs}/queue"
+    for knob in section("block").values():
+        path = f"{unit}/{knob.part}"
+        if host.kernel.exists(path):
+            targets.append(Target(knob.control, knob.part, f"block:{disk.name}", unit, path, None, knob.key))
+    return targets
+
+
+def mount_targets(host: Host, point: str) -> list[Target]:
+    """The options of the ext4 file system mounted at ``point``; none for other file systems."""
+    mount = find_mount(host.kernel, point)
+    if mount is None or mount.fstype != "ext4":
+        return []
+    return [
+        Target(knob.control, knob.part, f"mount:{mount.point}", mount.point, mount.point, knob.part, knob.key)
+        for knob in section("mount").values()
+    ]
+
+
+def group_names(host: Host, pattern: str = "**") -> list[str]:
+    """Cgroups that match a pattern in any hierarchy with a controller, without the root."""
+    return [name for name in find_groups(host.kernel, host.layout.hierarchies(), pattern) if name]
+
+
+def parent_target(target: Target) -> Target | None:
+    """The same value of the parent cgroup, or None at the root of a hierarchy's path."""
+    parent = target.unit.rpartition("/")[0]
+    file = target.path.rpartition("/")[2]
+    group = target.resource.removeprefix("cgroup:")
+    if group == "/":
+        return None
+    above = group.rpartition("/")[0] or "/"
+    return target._replace(resource=f"cgroup:{above}", unit=parent, path=f"{parent}/{file}")
+
+
+def _prefixed(host: Host, kind: str, name: str, known: set[str]) -> Place:
+    if kind == "cgroup":
+        group = clean_group(name)
+        if not group or _group_exists(host, group) or f"cgroup:{group}" in known:
+            return Place(kind, group)
+        raise UsageError(f"there is no cgroup {name} on this host", _near(host, group))
+    if kind == "sysctl":
+        if host.kernel.exists(sysctl_path(name)):
+            return Place(kind, name)
+        raise UsageError(f"there is no sysctl {name} on this host", _similar(name, section("sysctl")))
+    if kind == "block":
+        try:
+            return Place(kind, find_disks(host.kernel, {"device": name})[0].name)
+        except NoSuchDevice:
+            raise UsageError(
+                f"there is no disk {name} on this host", f"disks: {', '.join(disk_names(host.kernel)) or 'none'}"
+            ) from None
+    if find_mount(host.kernel, name) is None:
+        points = [mount.point for mount in host.kernel.mounts() if mount.fstype == "ext4"]
+        raise UsageError(f"nothing is mounted at {name}", f"ext4 mounts: {', '.join(points) or 'none'}")
+    return Place(kind, name.rstrip("/") or "/")
+
+
+def _below_a_mount(host: Host, text: str) -> str:
+    """The group path of ``text``, which may also be a directory below a cgroup mount."""
+    if text.startswith("/"):
+        path = host.kernel.realpath(text)
+        for hierarchy in host.layout.hierarchies():
+            if path == hierarchy.point or path.startswith(hierarchy.point + "/"):
+                return clean_group(path[len(hierarchy.point) :])
+    return clean_group(text)
+
+
+def _group_exists(host: Host, group: str) -> bool:
+    return any(host.kernel.exists(hierarchy.dir(group)) for hierarchy in host.layout.hierarchies())
+
+
+def _near(host: Host, group: str) -> str:
+    names = group_names(host)
+    if hint := _similar(group, names):
+        return hint
+    tails = [name for name in names if name.rpartition("/")[2] == group.rpartition("/")[2]]
+    shown = tails or [name for name in names if "/" not in name]
+    return f"cgroups here: {', '.join(shown[:8])}{', …' if len(shown) > 8 else ''}" if shown else "it has no cgroups"
+
+
+def _similar(word: str, choices: Iterable[str]) -> str:
+    close = get_close_matches(word, list(choices), n=3)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def _group_targets(host: Host, place: Place) -> Iterator[Target]:
+    for control in CONTROLS.values():
+        hierarchy = host.layout.controllers.get(control.controller) if control.scope == "cgroup" else None
+        if hierarchy is None:
+            continue
+        unit = hierarchy.dir(place.name)
+        for part in control.parts.values():
+            file = part.files.get(f"v{hierarchy.version}")
+            if file and host.kernel.exists(f"{unit}/{file}"):
+                yield from _part_targets(host, control, part, Target("", "", place.resource, unit, f"{unit}/{file}"))
+
+
+def _part_targets(host: Host, control: Control, part: Part, where: Target) -> Iterator[Target]:
+    """One target, or one for each row of a table."""
+    target = where._replace(control=control.name, part=part.name, knob=part.knob)
+    if not control.rows:
+        yield target
+        return
+    for line in host.text(target.path).splitlines():
+        row = line.split(" ")[0]
+        if ":" in row:
+            yield target._replace(row=row)

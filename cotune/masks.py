@@ -1,0 +1,151 @@
+"""What decides over a value from outside: an ancestor with a tighter one, or a switch that is off. Never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+from cotune.controls import CONTROLS
+from cotune.controls.base import UNLIMITED, Value
+from cotune.controls.memory import WatermarkMinAdj
+from cotune.execute import ReadBack
+from cotune.host.facts import Host
+from cotune.inventory import parent_target
+from cotune.model import Target
+from cotune.resolve.host import sysctl_path
+
+_BURST_SWITCH = "kernel.sched_cfs_bw_burst_enabled"
+
+
+class Mask(NamedTuple):
+    """An ancestor whose value counts instead: its resource, its value for people, and how it comes about."""
+
+    resource: str
+    value: str
+    why: str
+
+
+class Switch(NamedTuple):
+    """Something that has to be set before a value counts: its name, what it reads, and what that means."""
+
+    name: str
+    value: str
+    why: str
+
+
+def find_mask(host: Host, reader: ReadBack, target: Target, now: Value | None, own: Value | None) -> Mask | None:
+    """The ancestor that hides a value, if any. ``own`` is the group's own value where the file prints another."""
+    control = CONTROLS[target.control]
+    if control.scope != "cgroup" or now is None:
+        return None
+    if isinstance(control, WatermarkMinAdj):
+        return _min_adj(reader, target, now, own)
+    if target.control == "cpu.bandwidth" and target.part == "quota":
+        return _quota(host, reader, target)
+    if target.control == "memory.limit":
+        return _smallest(reader, target, now, "an ancestor's smaller limit counts", _needs_hierarchy)
+    if target.control == "pids.max":
+        return _smallest(reader, target, now, "an ancestor allows fewer tasks in all")
+    return None
+
+
+def find_switches(host: Host, reader: ReadBack, target: Target) -> list[Switch]:
+    """Everything outside a value that keeps it from having an effect."""
+    found = []
+    control = CONTROLS[target.control]
+    if control.gate and host.text(sysctl_path(control.gate)) == "0":
+        found.append(Switch(control.gate, "0", "the feature is off for the whole host"))
+    if (target.control, target.part) == ("cpu.bandwidth", "burst") and host.text(sysctl_path(_BURST_SWITCH)) == "0":
+        found.append(Switch(_BURST_SWITCH, "0", "bursts are off for the whole host"))
+    if (target.control, target.part) == ("cpu.weight", "shares") and host.text(f"{target.unit}/cpu.idle") == "1":
+        found.append(Switch("cpu.idle", "1", "the group is idle: the kernel ignores its shares and prints 3"))
+    if target.control == "memory.priority" and not _priorities_count(reader, target):
+        found.append(
+            Switch(
+                "memory.use_priority_oom", "0", "no group above asks for it, so the priority counts in no shortage here"
+            )
+        )
+    return found
+
+
+def _ancestors(target: Target) -> Iterator[Target]:
+    """The same value of every ancestor, nearest first, root last."""
+    above = parent_target(target)
+    while above is not None:
+        yield above
+        above = parent_target(above)
+
+
+def _read(reader: ReadBack, target: Target) -> Value | None:
+    try:
+        return reader.value(target)
+    except OSError:
+        return None  # the root has few of these files
+
+
+def _min_adj(reader: ReadBack, target: Target, now: Value, own: Value | None) -> Mask | None:
+    """The effective value comes down from the topmost ancestor that reads the same."""
+    chain = list(_ancestors(target))
+    above = _read(reader, chain[0]) if chain else None
+    if above in (None, 0) or above != now or own == now:
+        return None
+    source = chain[0]
+    for ancestor in chain[1:]:
+        if _read(reader, ancestor) != now:
+            break
+        source = ancestor
+    hidden = f"the own value {own} is hidden" if own is not None else "the own value, not above it, cannot be known"
+    return Mask(source.resource, str(now), f"the larger value of an ancestor counts; {hidden}")
+
+
+def _quota(host: Host, reader: ReadBack, target: Target) -> Mask | None:
+    """The tightest quota per period above, the nearest of equals."""
+    own = _ratio(reader, target)
+    best: tuple[Fraction, Target] | None = None
+    for ancestor in _ancestors(target):
+        ratio = _ratio(reader, ancestor)
+        if ratio is not None and (own is None or ratio < own) and (best is None or ratio < best[0]):
+            best = (ratio, ancestor)
+    if best is None:
+        return None
+    return Mask(best[1].resource, f"{float(best[0]):g} CPUs", "an ancestor's quota is tighter")
+
+
+def _ratio(reader: ReadBack, target: Target) -> Fraction | None:
+    """Quota per period in CPUs; None for unlimited and unreadable."""
+    quota = _read(reader, target)
+    file = CONTROLS["cpu.bandwidth"].parts["period"].files["v1"]
+    period = _read(reader, target._replace(part="period", path=f"{target.unit}/{file}"))
+    if not isinstance(quota, int) or not isinstance(period, int) or quota < 0 or period <= 0:
+        return None
+    return Fraction(quota, period)
+
+
+def _smallest(reader: ReadBack, target: Target, now: Value, why: str, needs: str = "") -> Mask | None:
+    """The smallest limit above that is below the own one, the nearest of equals."""
+    best: tuple[int, Target] | None = None
+    for ancestor in _ancestors(target):
+        value = _read(reader, ancestor)
+        if not isinstance(value, int) or value == UNLIMITED or (needs and reader_text(reader, ancestor, needs) == "0"):
+            continue
+        if (now == UNLIMITED or value < int(now)) and (best is None or value < best[0]):
+            best = (value, ancestor)
+    if best is None:
+        return None
+    return Mask(best[1].resource, CONTROLS[target.control].show(target.part, best[0]), why)
+
+
+_needs_hierarchy = "memory.use_hierarchy"
+
+
+def reader_text(reader: ReadBack, target: Target, file: str) -> str:
+    """The stripped text of another file beside a target's; empty when there is none."""
+    try:
+        return reader.text(f"{target.unit}/{file}").strip()
+    except OSError:
+        return ""
+
+
+def _priorities_count(reader: ReadBack, target: Target) -> bool:
+    return any(reader_text(reader, above, "memory.use_priority_oom") == "1" for above in _ancestors(target))
