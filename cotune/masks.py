@@ -44,7 +44,7 @@ def find_mask(host: Host, reader: ReadBack, target: Target, now: Value | None, o
     if target.control == "cpu.bandwidth" and target.part == "quota":
         return _quota(host, reader, target)
     if target.control == "memory.limit":
-        return _smallest(reader, target, now, "an ancestor's smaller limit counts", _needs_hierarchy)
+        return _smallest(reader, target, now, "an ancestor's smaller limit counts", needs="memory.use_hierarchy")
     if target.control == "pids.max":
         return _smallest(reader, target, now, "an ancestor allows fewer tasks in all")
     return None
@@ -123,11 +123,16 @@ def _ratio(reader: ReadBack, target: Target) -> Fraction | None:
 
 
 def _smallest(reader: ReadBack, target: Target, now: Value, why: str, needs: str = "") -> Mask | None:
-    """The smallest limit above that is below the own one, the nearest of equals."""
+    """The smallest limit above that is below the own one, the nearest of equals.
+
+    Where the ancestor's file ``needs`` reads 0, its limit does not count for descendants.
+    """
     best: tuple[int, Target] | None = None
     for ancestor in _ancestors(target):
         value = _read(reader, ancestor)
-        if not isinstance(value, int) or value == UNLIMITED or (needs and reader_text(reader, ancestor, needs) == "0"):
+        if not isinstance(value, int) or value == UNLIMITED:
+            continue
+        if needs and _text(reader, ancestor, needs) == "0":
             continue
         if (now == UNLIMITED or value < int(now)) and (best is None or value < best[0]):
             best = (value, ancestor)
@@ -136,10 +141,7 @@ def _smallest(reader: ReadBack, target: Target, now: Value, why: str, needs: str
     return Mask(best[1].resource, CONTROLS[target.control].show(target.part, best[0]), why)
 
 
-_needs_hierarchy = "memory.use_hierarchy"
-
-
-def reader_text(reader: ReadBack, target: Target, file: str) -> str:
+def _text(reader: ReadBack, target: Target, file: str) -> str:
     """The stripped text of another file beside a target's; empty when there is none."""
     try:
         return reader.text(f"{target.unit}/{file}").strip()
@@ -148,4 +150,4 @@ def reader_text(reader: ReadBack, target: Target, file: str) -> str:
 
 
 def _priorities_count(reader: ReadBack, target: Target) -> bool:
-    return any(reader_text(reader, above, "memory.use_priority_oom") == "1" for above in _ancestors(target))
+    return any(_text(reader, above, "memory.use_priority_oom") == "1" for above in _ancestors(target))

@@ -8,6 +8,7 @@ is neither the original nor one of ours is left alone and named.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,9 +18,13 @@ from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, move_task
 from cotune.host.facts import Host
 from cotune.host.tasks import read_process
 from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transaction
-from cotune.model import Entry, Key, Setting
+from cotune.model import Entry, Key, Setting, Step
 from cotune.observe import observe
 from cotune.plan import GATES, Explain, order_undo, plan_instances
+
+_STILL_COUNTED = (errno.EINVAL, errno.EBUSY)
+_PATIENCE = 1.0
+_PAUSE = 0.02
 
 
 class UndoResult(NamedTuple):
@@ -44,6 +49,7 @@ class _Undo:
     ) -> None:
         self.host, self.journal, self.transaction, self.now, self.force = host, journal, transaction, now, force
         self.result = UndoResult([], [], [], [])
+        self.patience = _PATIENCE
 
     def run(self) -> UndoResult:
         settings, entries = self._settings()
@@ -60,12 +66,24 @@ class _Undo:
         failed: set[Key] = set()
         for step in order_undo(outcome):
             try:
-                perform(self.host, step)
+                self._patiently(step)
             except StepFailed as failure:
                 self._refused(failure, failed)
         self._verify(entries, {e.target.key for e in outcome.entries if e.ours}, failed)
         self._finish()
         return self.result
+
+    def _patiently(self, step: Step) -> None:
+        """Carry out a step. The kernel frees removed groups a little later; until then their quota still counts
+        against a parent's (EINVAL, kernel/sched/core.c) and their CPUs against its cpuset (EBUSY)."""
+        while True:
+            try:
+                return perform(self.host, step)
+            except StepFailed as failure:
+                if not self.result.removed or failure.error.errno not in _STILL_COUNTED or self.patience <= 0:
+                    raise
+            self.patience -= _PAUSE
+            time.sleep(_PAUSE)
 
     def _known(self) -> dict[Key, Value]:
         return {e.target.key: e.new for e in self.transaction.live_entries() if e.new is not None}

@@ -17,12 +17,17 @@ from cotune.masks import Mask, Switch, find_mask, find_switches
 from cotune.model import Target
 
 
+#: Last writer of a value that no journal of this boot mentions.
+NOBODY_KNOWN = "not cotune: no transaction since boot names it"
+
+
 class Finding(NamedTuple):
     """All there is to say about one value.
 
     ``now`` is what its file reads (None: unreadable, with ``error`` the errno's name); ``owned`` who holds it;
-    ``time`` and ``version`` of the owning transaction's profile; ``writer`` the last writer known; ``mask`` an
-    ancestor that decides instead; ``switches`` what has to be set for the value to count, and is not.
+    ``time`` and ``version`` of the owning transaction's profile; ``created`` the transaction that made the cgroup;
+    ``writer`` the last writer known; ``mask`` an ancestor that decides instead; ``switches`` what has to be set for
+    the value to count, and is not.
     """
 
     target: Target
@@ -32,6 +37,7 @@ class Finding(NamedTuple):
     drifted: bool
     version: str
     time: str
+    created: str
     writer: str
     mask: Mask | None
     switches: list[Switch]
@@ -88,6 +94,7 @@ def _finding(
         drifted=owned is not None and owned.entry.new is not None and not agrees,
         version=by.version if by else "",
         time=by.time if by else "",
+        created=ledger.created.get(target.unit, ""),
         writer=_writer(transactions, host.boot_id, target, now, owned, agrees, by),
         mask=None if error else find_mask(host, reader, target, now, owned.entry.new if owned else None),
         switches=[] if error else find_switches(host, reader, target),
@@ -113,7 +120,7 @@ def _writer(
     """Who wrote a value last, as far as journals and the value itself tell."""
     if owned is not None and by is not None:
         if agrees:
-            return f"cotune, transaction {owned.transaction}"
+            return _own_writer(transactions, boot_id, owned)
         back = now is not None and now == owned.original
         return f"not cotune{': it reads its original again' if back else ''} (changed since {by.time})"
     for transaction in reversed([t for t in transactions if t.boot_id == boot_id]):
@@ -126,4 +133,12 @@ def _writer(
             why = " (with another value)" if entry.effect else " (given up by its profile)" if entry.released else ""
             return f"cotune, transaction {transaction.id}{why}"
         return f"not cotune (changed since {transaction.updated or transaction.time})"
-    return "not cotune: no transaction since boot names it"
+    return NOBODY_KNOWN
+
+
+def _own_writer(transactions: list[Transaction], boot_id: str, owned: Owned) -> str:
+    """Which transaction wrote a value that reads as applied; it may have read so before any did."""
+    for transaction in reversed([t for t in transactions if t.boot_id == boot_id and t.in_force]):
+        if any(e.target.key == owned.entry.target.key and e.ours for e in transaction.live_entries()):
+            return f"cotune, transaction {transaction.id}"
+    return f"not cotune: it read this already when transaction {owned.transaction} took it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -80,6 +81,8 @@ def find_verb(arguments: list[str]) -> str | None:
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # a command lives for a moment and makes many small records but no cycles worth collecting
+    gc.disable()
     completing = any(name.startswith("_COTUNE_COMPLETE") or name == "_TYPER_COMPLETE_ARGS" for name in os.environ)
     verb = None if completing else find_verb(arguments)
     settings = Globals(json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)

@@ -113,8 +113,7 @@ def descendants(kernel: Kernel, hierarchy: Hierarchy, group: str) -> list[str]:
 def _walk(kernel: Kernel, point: str, group: str, parts: list[str]) -> Iterator[str]:
     directory = f"{point}/{group}" if group else point
     if not parts:
-        if kernel.exists(directory):
-            yield group
+        yield group
         return
     part, rest = parts[0], parts[1:]
     if part == "**":
@@ -125,7 +124,7 @@ def _walk(kernel: Kernel, point: str, group: str, parts: list[str]) -> Iterator[
         for name in _children(kernel, directory):
             if fnmatchcase(name, part):
                 yield from _walk(kernel, point, _join(group, name), rest)
-    else:
+    elif kernel.exists(f"{directory}/{part}"):
         yield from _walk(kernel, point, _join(group, part), rest)
 
 

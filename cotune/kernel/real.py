@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -87,7 +88,11 @@ class RealKernel:
             os.close(fd)
 
     def exists(self, path: str) -> bool:
-        return self._try_stat(self.realpath(path))
+        try:
+            return self._is_there(path)
+        except OSError as error:
+            # a symbolic link on the way; the common path without one is kept fast
+            return error.errno in (errno.ENOTDIR, errno.ELOOP) and self._resolved_exists(path)
 
     def writable(self, path: str) -> bool:
         parent, name = _split(path)
@@ -154,15 +159,24 @@ class RealKernel:
     def _host_path(self, path: str) -> str:
         return path if self._root == "/" else self._root + path
 
-    def _try_stat(self, path: str) -> bool:
+    def _is_there(self, path: str) -> bool:
+        """Whether a path without symbolic links exists. Raises OSError (ENOTDIR, ELOOP) when it has one."""
         parent, name = _split(path)
         if not name:
             return True
         try:
-            self._retry(parent, lambda: os.stat(name, dir_fd=self._dir(parent), follow_symlinks=False))
+            status = self._retry(parent, lambda: os.stat(name, dir_fd=self._dir(parent), follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+        if stat.S_ISLNK(status.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        return True
+
+    def _resolved_exists(self, path: str) -> bool:
+        try:
+            return self._is_there(self.realpath(path))
         except OSError:
             return False
-        return True
 
     def _open(self, path: str, flags: int) -> int:
         parent, name = _split(path)

@@ -8,6 +8,7 @@ Keys, ``include``, ``apiVersion`` and ``kind`` are left alone.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any, NamedTuple
 
 from cotune.errors import Origin, Problem
@@ -130,7 +131,7 @@ class _Substituter:
             steps = [*chain[chain.index(name) :], name]
             self._fail(origin, "variable cycle: " + " -> ".join(steps), "give one of them a plain value")
         if name not in self.definitions:
-            known = ", ".join(list(self.definitions)[:8])
+            known = ", ".join(islice(self.definitions, 8))
             close = similar(name, self.definitions) if len(self.problems) < _MOST_GUESSES else ""
             hint = close or (f"defined are: {known}" if known else "define it under vars")
             self._fail(origin, f"the variable {name} is not defined", hint)

@@ -36,6 +36,7 @@ class GroupResolver:
         self.profile, self.host, self.out, self.pids = profile, host, out, pids
         self.winners: dict[tuple[str, str | None], _Candidate] = {}
         self.created: dict[str, Create] = {}
+        self.there: dict[str, bool] = {}
 
     def run(self) -> None:
         """Resolve all groups into ``out``."""
@@ -161,7 +162,7 @@ class GroupResolver:
             self._unsupported(resource, knob, support.reason, support.remedy, origin)
             return
         unit = hierarchy.dir(group)
-        if not data.get("create") and not self.host.kernel.exists(unit):
+        if not data.get("create") and not self._exists(unit):
             reason = f"the group does not exist in the {control.controller} hierarchy"
             self._unsupported(resource, knob, reason, "create it, or set create: true", origin)
             return
@@ -172,6 +173,12 @@ class GroupResolver:
         )
         if control.reach == "subtree":
             self._reach(name, group, hierarchy, file, control, knob, value, origin)
+
+    def _exists(self, directory: str) -> bool:
+        """Whether a cgroup directory exists; each is asked for once, however many knobs it gets."""
+        if directory not in self.there:
+            self.there[directory] = self.host.kernel.exists(directory)
+        return self.there[directory]
 
     def _reach(
         self,

@@ -1,0 +1,206 @@
+"""cotune why: where a value comes from, and what decides over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from cotune.cli.context import Cli, Line, command
+
+if TYPE_CHECKING:
+    from cotune.controls.base import Value
+    from cotune.host.facts import Host
+    from cotune.inventory import Place
+    from cotune.journal import Transaction
+    from cotune.model import Target
+    from cotune.why import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+
+    @app.command()
+    @command
+    def why(
+        cli: Cli,
+        place: Annotated[
+            str,
+            typer.Argument(
+                metavar="CGROUP",
+                help="A cgroup path, / for the root, a sysctl, or a resource as diff names it, e.g. block:sda.",
+            ),
+        ],
+        file: Annotated[
+            Optional[str],
+            typer.Argument(metavar="[FILE]", help="A knob or a kernel file, e.g. memory.limit, memory.limit_in_bytes."),
+        ] = None,
+        everything: Annotated[
+            bool, typer.Option("--all", help="Every value a knob can set there, held by cotune or not.")
+        ] = False,
+    ) -> int:
+        """Tell why a value is what it is: who set it, what it was before, and what decides over it.
+
+        For each value cotune holds there: what it reads now, what was applied, from which line of which profile,
+        who wrote it last, and which ancestor or switch keeps it from counting.
+
+        Examples:
+
+            cotune why offline
+
+            cotune why kubepods/besteffort memory.wmark_min_adj
+
+            cotune why vm.swappiness
+
+            cotune why block:sda --all
+        """
+        from cotune.inventory import find_place
+        from cotune.ledger import Ledger
+        from cotune.why import all_targets, belongs, find_why
+
+        with cli.session() as session:
+            host, transactions = session.host, session.journal.load()
+            held = [owned.entry.target for owned in Ledger(transactions, host.boot_id).held().values()]
+            where = find_place(host, place, {target.resource for target in held})
+            wanted: list[Target] | None = None
+            if file is not None:
+                wanted = _named(host, transactions, where, file)
+            elif everything or (where.kind == "sysctl" and where.name):
+                wanted = all_targets(host, transactions, where)
+            findings = find_why(host, transactions, where, wanted)
+        nothing = wanted is None and not any(belongs(target, where) for target in held)
+        record = {"resource": where.resource, "values": [_record(finding) for finding in findings]}
+        cli.emit("why", record, lambda: _lines(where.resource, findings, nothing, everything))
+        return 0
+
+
+def _named(host: Host, transactions: list[Transaction], place: Place, word: str) -> list[Target]:
+    """The values of a place that a word means. Raises UsageError, or Unsupported when this host has no such file."""
+    from cotune.controls import CONTROLS
+    from cotune.errors import Unsupported, UsageError
+    from cotune.host.support import probe
+    from cotune.knobs.lookup import need_knobs
+    from cotune.model import Target
+    from cotune.why import all_targets
+
+    targets = all_targets(host, transactions, place)
+    for target in targets:
+        if target.path == word:
+            return [target]
+    knobs = need_knobs(word.rpartition("/")[2])
+    parts = {(knob.control, knob.part) for knob in knobs}
+    for knob in knobs:  # a knob without a file of its own is part of another's: smt_expeller of the identity
+        own = CONTROLS[knob.control].parts
+        if own and knob.part not in own:
+            parts.add((knob.control, next(iter(own))))
+    found = [target for target in targets if (target.control, target.part) in parts]
+    if found:
+        return found
+    control = CONTROLS[knobs[0].control]
+    if control.scope != place.kind:
+        raise UsageError(f"{word} is not a value of {place.resource}", f"cotune explain {knobs[0].key} says where it is")
+    support = probe(host, knobs[0])
+    if support.state == "no":
+        raise Unsupported(f"{word}: {support.reason}", f"needs: {support.remedy}" if support.remedy else "")
+    hierarchy = host.layout.controllers.get(control.controller)
+    if control.rows and hierarchy:
+        unit = hierarchy.dir(place.name)
+        part = control.parts[knobs[0].part]
+        path = f"{unit}/{part.files[f'v{hierarchy.version}']}"
+        return [Target(control.name, part.name, place.resource, unit, path, None, part.knob)]
+    raise UsageError(f"{place.resource} has no {word}", f"cotune why {place.name or '/'} --all lists what it has")
+
+
+def _record(finding: Finding) -> dict[str, Any]:
+    owned, target = finding.owned, finding.target
+    return {
+        "resource": target.resource,
+        "knob": target.knob,
+        "path": target.path,
+        "row": target.row,
+        "current": finding.now,
+        "error": finding.error,
+        "applied": owned.entry.new if owned else None,
+        "drift": finding.drifted,
+        "profile": owned.profile if owned else None,
+        "version": finding.version,
+        "transaction": owned.transaction if owned else None,
+        "time": finding.time,
+        "origin": owned.entry.origin if owned else None,
+        "original": owned.original if owned else None,
+        "created_by": finding.created or None,
+        "writer": finding.writer,
+        "masked_by": finding.mask._asdict() if finding.mask else None,
+        "switches": [switch._asdict() for switch in finding.switches],
+    }
+
+
+def _lines(resource: str, findings: list[Finding], nothing: bool, brief: bool) -> Iterator[Line]:
+    yield [("bold", resource)]
+    if nothing:
+        name = resource.partition(":")[2] if resource.startswith("cgroup:") else resource
+        yield [("", "  cotune holds no value here"), ("dim", f" (cotune why {name} --all shows what there is)")]
+    elif not findings:
+        yield [("", "  no knob has a value here")]
+    for finding in findings:
+        yield from _finding_lines(finding, brief)
+
+
+def _finding_lines(finding: Finding, brief: bool) -> Iterator[Line]:
+    """``brief`` keeps values of which nothing is known but their number to one line."""
+    from cotune.why import NOBODY_KNOWN
+
+    target, owned = finding.target, finding.owned
+    name = f"{target.knob} [{target.row}]" if target.row and ":" in target.row else target.knob
+    yield [("bold", f"  {name}"), ("", " = "), *_now(finding)]
+    if owned:
+        by = f"{owned.profile} {finding.version}".strip()
+        applied = _shown(target, owned.entry.new)
+        yield _field("applied", f"{applied} by {by}, transaction {owned.transaction}, {finding.time}")
+        yield _field("from", owned.entry.origin or "cotune itself")
+        yield _field("original", _original(finding))
+    known = finding.writer != NOBODY_KNOWN
+    if known or not brief:
+        yield _field("last writer", finding.writer, "red" if finding.drifted else "")
+    if finding.mask:
+        mask = finding.mask
+        yield _field("hidden by", f"{mask.resource}, {mask.value}: {mask.why}", "yellow")
+    for switch in finding.switches:
+        yield _field("held off by", f"{switch.name} = {switch.value}: {switch.why}", "yellow")
+    if owned or not brief:
+        yield _field("file", target.path, "dim")
+
+
+def _now(finding: Finding) -> Line:
+    if finding.error == "ENOENT":
+        return [("red", "gone"), ("dim", "  its cgroup, device or mount went away")]
+    if finding.error:
+        return [("red", f"unreadable ({finding.error})")]
+    shown = _shown(finding.target, finding.now)
+    if finding.owned is None:
+        return [("", shown), ("dim", "  not held by cotune")]
+    if finding.drifted:
+        return [("red", shown), ("red", "  drifted")]
+    return [("green", shown), ("dim", "  as applied")]
+
+
+def _original(finding: Finding) -> str:
+    owned = finding.owned
+    if finding.created:
+        return f"none: transaction {finding.created} created the cgroup"
+    if owned is None or (owned.original is None and owned.entry.read is None):
+        return "unknown"
+    if owned.original is None:
+        return f"unknown (it read {_shown(finding.target, owned.entry.read)})"
+    return _shown(finding.target, owned.original)
+
+
+def _field(name: str, text: str, style: str = "") -> Line:
+    return [("dim", f"      {name:<12}"), (style, text)]
+
+
+def _shown(target: Target, value: Value | None) -> str:
+    from cotune.planning import show_value
+
+    return show_value(target, value)

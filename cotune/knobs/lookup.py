@@ -1,0 +1,38 @@
+"""Finding knobs by what people call them: the key, the last part of it, or the kernel file."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from cotune.controls import CONTROLS
+from cotune.errors import UsageError
+from cotune.knobs import BY_KEY, KNOBS
+from cotune.knobs.base import Knob
+
+
+def knob_files(knob: Knob) -> dict[str, str]:
+    """The kernel files a knob sets: cgroup version (``v1``, ``v2``) or ``any`` → file name, or sysctl name."""
+    control = CONTROLS[knob.control]
+    if control.scope == "sysctl":
+        return {"any": knob.key if knob.section == "sysctl" else knob.part}
+    part = control.parts.get(knob.part) or next(iter(control.parts.values()))
+    return dict(part.files)
+
+
+def find_knobs(word: str) -> list[Knob]:
+    """The knobs a word means: by key, else by kernel file, else by the end of the key. Empty when it means none."""
+    if word in BY_KEY:
+        return [BY_KEY[word]]
+    by_file = [knob for knob in KNOBS if word in knob_files(knob).values()]
+    return by_file or [knob for knob in KNOBS if knob.key.endswith(f".{word}")]
+
+
+def need_knobs(word: str) -> list[Knob]:
+    """Like :func:`find_knobs`, but raises UsageError, with what is similar, when the word means no knob."""
+    found = find_knobs(word)
+    if not found:
+        names = {name: None for knob in KNOBS for name in (knob.key, *knob_files(knob).values())}
+        close = get_close_matches(word, names, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "cotune knobs lists them"
+        raise UsageError(f"{word} is neither a knob nor the file of one", hint)
+    return found
