@@ -13,7 +13,7 @@ from cotune.host.facts import Host
 from cotune.journal import COMMITTED, Journal, Transaction, encode_keys
 from cotune.ledger import Ledger
 from cotune.model import Key, Plan, Step, UnsupportedKnob
-from cotune.planning import Options, make_plan
+from cotune.planning import Options, fails_when_unsupported, make_plan
 from cotune.profile.load import Profile
 from cotune.recover import recover_cut_off
 from cotune.undo import UndoResult, undo
@@ -46,7 +46,8 @@ def apply(
         return Result(plan, None, notes)
     _check_permitted(host, plan)
     transaction = _begin(profile, host, journal, options, plan, now)
-    run = _Run(host, journal, transaction, plan, now, progress)
+    strict = options.strict or fails_when_unsupported(profile)
+    run = _Run(host, journal, transaction, plan, now, progress, strict)
     run.carry_out()
     return Result(plan._replace(unsupported=(*plan.unsupported, *run.refused)), transaction.id, notes + run.notes)
 
@@ -103,9 +104,10 @@ class _Run:
         plan: Plan,
         now: Callable[[], str],
         progress: Progress,
+        strict: bool,
     ) -> None:
         self.host, self.journal, self.transaction, self.plan = host, journal, transaction, plan
-        self.now, self.progress = now, progress
+        self.now, self.progress, self.strict = now, progress, strict
         self.notes: list[str] = []
         self.refused: list[UnsupportedKnob] = []
         self.skipped: set[Key] = set()
@@ -149,7 +151,7 @@ class _Run:
             self.vanished.add(step.target.unit)
             self.notes.append(f"{step.target.resource} vanished meanwhile: left out")
             return True
-        if failure.error.errno in _NOT_THERE and exists and step.op == "write":
+        if failure.error.errno in _NOT_THERE and exists and step.op == "write" and not self.strict:
             self.skipped.add(step.target.key)
             reason = f"the kernel does not take it: {failure.symbol} on {step.target.path}"
             origin = next((c.origin for c in self.plan.changes if c.target.key == step.target.key), None)

@@ -55,7 +55,7 @@ def find_place(host: Host, text: str, known: Iterable[str] = ()) -> Place:
         return Place("cgroup", group)
     if "." in text and host.kernel.exists(sysctl_path(text)):
         return Place("sysctl", text)
-    raise UsageError(f"there is no cgroup {text} on this host, and no sysctl of that name", _near(host, group))
+    raise UsageError(f"there is no cgroup {text} on this host, and no sysctl of that name", near_groups(host, group))
 
 
 def place_targets(host: Host, place: Place) -> list[Target]:
@@ -68,7 +68,9 @@ def place_targets(host: Host, place: Place) -> list[Target]:
         targets = [sysctl_target(name, known.get(name.replace("/", "."))) for name in names]
         return [target for target in targets if host.kernel.exists(target.path)]
     if place.kind == "block":
-        return [target for disk in find_disks(host.kernel, {"device": place.name}) for target in disk_targets(host, disk)]
+        return [
+            target for disk in find_disks(host.kernel, {"device": place.name}) for target in disk_targets(host, disk)
+        ]
     return mount_targets(host, place.name)
 
 
@@ -115,7 +117,7 @@ def _prefixed(host: Host, kind: str, name: str, known: set[str]) -> Place:
         group = clean_group(name)
         if not group or _group_exists(host, group) or f"cgroup:{group}" in known:
             return Place(kind, group)
-        raise UsageError(f"there is no cgroup {name} on this host", _near(host, group))
+        raise UsageError(f"there is no cgroup {name} on this host", near_groups(host, group))
     if kind == "sysctl":
         if host.kernel.exists(sysctl_path(name)):
             return Place(kind, name)
@@ -147,7 +149,8 @@ def _group_exists(host: Host, group: str) -> bool:
     return any(host.kernel.exists(hierarchy.dir(group)) for hierarchy in host.layout.hierarchies())
 
 
-def _near(host: Host, group: str) -> str:
+def near_groups(host: Host, group: str) -> str:
+    """A hint for a group that does not exist: similar ones, ones of that name elsewhere, or those at the top."""
     names = group_names(host)
     if hint := _similar(group, names):
         return hint

@@ -106,16 +106,19 @@ class Instance(NamedTuple):
     reads: dict[str, Value]
     created: bool = False
     gone: bool = False
+    #: parts of a group still to be created of which it cannot be told yet whether the kernel has them
+    unsure: tuple[str, ...] = ()
 
 
 class Change(NamedTuple):
-    """One difference. ``current`` is None where nothing is known or nothing is there."""
+    """One difference. ``current`` is None where it is not known, or where the group is only ``created`` by the plan."""
 
     target: Target
     current: Value | None
     desired: Value | None
     action: str
     origin: Origin
+    created: bool = False
 
 
 class Step(NamedTuple):

@@ -50,16 +50,18 @@ class Reader:
         created = unit in self.created
         targets = self._targets(control, unit, row, wanted)
         instance = Instance(control, unit, row, targets, wanted, {}, {}, {}, created)
+        unsure = []
         for part, target in targets.items():
             if control.scope == "mount":
                 self._mount(instance, part, target)
             elif created:
-                self._fresh(instance, part, target)
+                if self._fresh(instance, part, target) is None:
+                    unsure.append(part)
             else:
                 self._read(instance, part, target)
         if instance.missing and control.scope == "cgroup" and not created and not self.host.kernel.exists(unit):
             return instance._replace(gone=True)
-        return instance
+        return instance._replace(unsure=tuple(unsure))
 
     def text(self, path: str) -> str:
         """The text of a file, read once. Raises OSError."""
@@ -115,16 +117,19 @@ class Reader:
         except (OSError, ValueError):
             return 0  # the root group has no such file: no opinion
 
-    def _fresh(self, instance: Instance, part: str, target: Target) -> None:
+    def _fresh(self, instance: Instance, part: str, target: Target) -> bool | None:
+        """What the group will start with. Returns whether the file will be there, None when that cannot be told."""
         hierarchy = self.host.layout.controllers[instance.control.controller]
         file = target.path.rpartition("/")[2]
         place = (hierarchy.point, file)
         if place not in self.samples:
-            self.samples[place] = sample_file(self.host, hierarchy, file)
+            at_root = instance.control.parts[part].at_root
+            self.samples[place] = sample_file(self.host, hierarchy, file, at_root)
         if self.samples[place] is False:
             instance.missing[part] = "ENOENT"
         else:
             instance.old[part] = instance.control.parts[part].fresh
+        return self.samples[place]
 
     def _mount(self, instance: Instance, part: str, target: Target) -> None:
         if target.unit not in self.options:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value, Values, Write
 from cotune.host.support import Support
+from cotune.knobs import BY_KEY
 from cotune.knobs.base import ValueContext
 from cotune.model import Change, Create, Entry, Instance, Move, Step, Target, UnsupportedKnob
 
@@ -101,6 +102,13 @@ def _plan_instance(instance: Instance, context: ValueContext, explain: Explain, 
                     setting.target.resource, setting.target.knob, support.reason, support.remedy, setting.origin
                 )
             )
+    for part in instance.unsure:
+        target = instance.targets[part]
+        # files that every kernel with the controller has need no remark
+        if part in instance.wanted and BY_KEY[target.knob].confidence != "live":
+            outcome.notes.append(
+                f"{target.resource}: whether this kernel has {target.knob} shows only when the group exists"
+            )
     for part, (reason, remedy) in control.blocked(instance.old, wanted).items():
         setting = instance.wanted[part]
         outcome.unsupported.append(
@@ -146,16 +154,10 @@ def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outco
             )
         )
         if changed and setting is not None:
-            outcome.changes.append(
-                Change(
-                    target,
-                    instance.reads.get(part, old.get(part)),
-                    new.get(part),
-                    _action(control.scope, setting.release, new.get(part), control.rows),
-                    setting.origin,
-                )
-            )
-        elif changed and new.get(part) is not None and not _is_derived(instance):
+            current = None if instance.created else instance.reads.get(part, old.get(part))
+            action = _action(control.scope, setting.release, new.get(part), control.rows)
+            outcome.changes.append(Change(target, current, new.get(part), action, setting.origin, instance.created))
+        elif changed and new.get(part) is not None and not instance.created and not _is_derived(instance):
             outcome.notes.append(
                 f"{target.resource}: {target.knob} changes with it: {_shown(instance, part, old.get(part))} → "
                 f"{_shown(instance, part, new.get(part))}"

@@ -10,12 +10,14 @@ from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.execute import ReadBack
 from cotune.host.facts import Host
 from cotune.host.support import Support, missing_file
+from cotune.knobs import BY_KEY
 from cotune.ledger import Ledger, Owned
 from cotune.model import Change, Entry, Instance, Key, Plan, Resolved, Setting, Takeover, Target
 from cotune.observe import observe
 from cotune.plan import Explain, Outcome, order_steps, plan_instances
 from cotune.profile.load import Profile
 from cotune.resolve import resolve, selected
+from cotune.units import human_size
 
 
 class Options(NamedTuple):
@@ -75,10 +77,15 @@ def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) ->
     return plan
 
 
+def fails_when_unsupported(profile: Profile) -> bool:
+    """Whether the profile says ``defaults: {unsupported: fail}``."""
+    return bool(profile.data.get("defaults", {}).get("unsupported") == "fail")
+
+
 def _check(plan: Plan, profile: Profile, options: Options) -> None:
     if plan.refusals:
         raise PlanRefused("\n".join(plan.refusals), "mend the profile; nothing was written")
-    if plan.unsupported and (options.strict or profile.data.get("defaults", {}).get("unsupported") == "fail"):
+    if plan.unsupported and (options.strict or fails_when_unsupported(profile)):
         lines = [f"{item.origin}: {item.resource} {item.knob}: {item.reason}" for item in plan.unsupported]
         why = "--strict" if options.strict else "defaults.unsupported: fail"
         raise Unsupported("\n".join(lines), f"nothing was written, because of {why}")
@@ -174,4 +181,9 @@ def show_value(target: Target, value: Value | None) -> str:
     """A value for people."""
     if value is None:
         return "unknown"
-    return CONTROLS[target.control].show(target.part, value) if target.control else str(value)
+    if not target.control:
+        return str(value)
+    knob = BY_KEY.get(target.knob)
+    if knob is not None and knob.unit == "KiB" and str(value).isdecimal():
+        return human_size(int(value) * 1024)
+    return CONTROLS[target.control].show(target.part, value)

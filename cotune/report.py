@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cotune.cli.context import Line
+from cotune.knobs import BY_KEY
 from cotune.model import Change, Plan, UnsupportedKnob
 from cotune.planning import show_value
 
@@ -63,8 +64,12 @@ def plan_lines(plan: Plan, explain: bool = False, done: bool = False) -> Iterato
     """A plan for people: changes by resource, what is not available and why, and one summary line."""
     for resource, changes in _by_resource(plan.changes):
         yield [("bold", resource)]
-        width = max(len(_label(change)) for change in changes)
-        for change in changes:
+        creates = [change for change in changes if change.action == "create"]
+        if creates:
+            yield [("green", f"  + create in {', '.join(_hierarchy(change) for change in creates)}")]
+        values = [change for change in changes if change.action != "create"]
+        width = max((len(_label(change)) for change in values), default=0)
+        for change in values:
             yield from _change_lines(change, width, explain)
     yield from _unsupported_lines("Not available here:", plan.unsupported, explain)
     yield from _unsupported_lines("Pending until an unmount or reboot:", plan.pending, explain)
@@ -84,7 +89,7 @@ def unified_lines(plan: Plan, name: str) -> Iterator[Line]:
     for resource, changes in _by_resource(plan.changes):
         yield [("cyan", f"@@ {resource} @@")]
         for change in changes:
-            if change.action not in ("create",):
+            if change.action != "create" and not change.created:
                 yield [("red", f"-{_label(change)} = {show_value(change.target, change.current)}")]
             yield [("green", f"+{_label(change)} = {show_value(change.target, change.desired)}")]
 
@@ -94,9 +99,10 @@ def summary(plan: Plan, done: bool) -> str:
     counts: dict[str, int] = {}
     for change in plan.changes:
         counts[change.action] = counts.get(change.action, 0) + 1
-    words = {"create": "created", "set": "set", "remove": "removed", "move": "moved", "remount": "remounted"}
-    words["release"] = "released"
-    parts = [f"{count} {'' if done else 'to be '}{words[action]}" for action, count in counts.items()]
+    parts = []
+    for action, count in counts.items():
+        noun, verb = _WORDS[action]
+        parts.append(f"{count} {noun}{'s' if count > 1 else ''} {'' if done else 'to be '}{verb}")
     if not parts:
         parts = ["nothing to do: the host is as the profile wants it"]
     if plan.unsupported:
@@ -106,11 +112,32 @@ def summary(plan: Plan, done: bool) -> str:
     return ", ".join(parts)
 
 
+_WORDS = {
+    "create": ("cgroup", "created"),
+    "set": ("value", "set"),
+    "remove": ("limit", "removed"),
+    "move": ("process move", "made"),
+    "remount": ("mount option", "changed"),
+    "release": ("value", "released"),
+}
+_KINDS = ("sysctl", "block", "mount", "cgroup")
+
+
 def _by_resource(changes: Iterable[Change]) -> list[tuple[str, list[Change]]]:
+    """Changes by resource: the host's first, then cgroups by path; within one, in the order of the catalogue."""
     groups: dict[str, list[Change]] = {}
     for change in changes:
         groups.setdefault(change.target.resource, []).append(change)
-    return list(groups.items())
+    order = {key: index for index, key in enumerate(BY_KEY)}
+    for found in groups.values():
+        found.sort(key=lambda change: order.get(change.target.knob, len(order)))
+    return sorted(groups.items(), key=lambda item: (_KINDS.index(item[0].partition(":")[0]), item[0]))
+
+
+def _hierarchy(change: Change) -> str:
+    """The name of the hierarchy a cgroup directory is in: the directory name its mount point ends in."""
+    group = change.target.resource.removeprefix("cgroup:")
+    return change.target.path.removesuffix(f"/{group}").rpartition("/")[2]
 
 
 def _label(change: Change) -> str:
@@ -121,12 +148,12 @@ def _label(change: Change) -> str:
 
 
 def _change_lines(change: Change, width: int, explain: bool) -> Iterator[Line]:
-    style = _STYLES[change.action]
+    style, mark = ("green", "+") if change.created else (_STYLES[change.action], _MARKS[change.action])
     label = _label(change)
-    line: Line = [(style, f"  {_MARKS[change.action]} {label}")]
-    if change.action != "create":
-        old, new = show_value(change.target, change.current), show_value(change.target, change.desired)
-        line += [("", " " * (width - len(label) + 2)), ("dim", old), ("", " → "), (style, new)]
+    line: Line = [(style, f"  {mark} {label}"), ("", " " * (width - len(label) + 2))]
+    if not change.created:
+        line += [("dim", show_value(change.target, change.current)), ("", " → ")]
+    line.append((style, show_value(change.target, change.desired)))
     if change.action == "release":
         line.append(("dim", "  (no longer in the profile)"))
     yield line

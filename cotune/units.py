@@ -118,13 +118,13 @@ def format_cpulist(numbers: Iterable[int]) -> str:
 
 
 def human_size(size: int) -> str:
-    """Bytes for people: the largest binary unit that divides exactly, or one decimal when none does."""
+    """Bytes for people: exact in the largest unit that gives a short number, otherwise with one decimal."""
     for name in ("TiB", "GiB", "MiB", "KiB"):
         factor = SIZE_UNITS[name.lower()]
-        if size >= factor and size % factor == 0:
+        if size >= factor and size % factor == 0 and size // factor < 10000:
             return f"{size // factor}{name}"
-    for name in ("TiB", "GiB", "MiB"):
+    for name in ("TiB", "GiB", "MiB", "KiB"):
         factor = SIZE_UNITS[name.lower()]
-        if size >= 4 * factor:
+        if size >= factor:
             return f"{size / factor:.1f}{name}"
     return f"{size}B"

@@ -14,7 +14,7 @@ from cotune.inventory import Place, place_targets
 from cotune.journal import COMMITTED, PARTIAL, ROLLED_BACK, Transaction
 from cotune.ledger import Ledger, Owned
 from cotune.masks import Mask, Switch, find_mask, find_switches
-from cotune.model import Target
+from cotune.model import Entry, Target
 
 
 #: Last writer of a value that no journal of this boot mentions.
@@ -75,9 +75,7 @@ def all_targets(host: Host, transactions: list[Transaction], place: Place) -> li
     return list(found.values())
 
 
-def _finding(
-    host: Host, transactions: list[Transaction], ledger: Ledger, reader: ReadBack, target: Target
-) -> Finding:
+def _finding(host: Host, transactions: list[Transaction], ledger: Ledger, reader: ReadBack, target: Target) -> Finding:
     owned = ledger.owner(target.key)
     now, error = None, ""
     try:
@@ -130,10 +128,15 @@ def _writer(
         if transaction.state == ROLLED_BACK and now is not None and now in (entry.old, entry.read):
             return f"cotune, rolling back transaction {transaction.id} ({transaction.updated})"
         if transaction.state in (COMMITTED, PARTIAL) and now is not None and now == entry.new:
-            why = " (with another value)" if entry.effect else " (given up by its profile)" if entry.released else ""
-            return f"cotune, transaction {transaction.id}{why}"
+            return f"cotune, transaction {transaction.id}{_aside(entry)}"
         return f"not cotune (changed since {transaction.updated or transaction.time})"
     return NOBODY_KNOWN
+
+
+def _aside(entry: Entry) -> str:
+    if entry.effect:
+        return " (it changed with another value)"
+    return " (its profile gave it up)" if entry.released else ""
 
 
 def _own_writer(transactions: list[Transaction], boot_id: str, owned: Owned) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
         pid: Pids = None,
         label: Annotated[str, typer.Option("--label", metavar="RUN", help="Name this run, for rollback --label.")] = "",
         wait: Annotated[
-            Optional[str], typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
+            str | None, typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
         ] = None,
         strict: Strict = False,
         no_takeover: NoTakeover = False,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
     import typer
@@ -95,11 +95,11 @@ def _parameters() -> list[inspect.Parameter]:
         default = False if kind is bool else None
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    path: Any = Optional[Path]
+    path: Any = Path | None
     return [
         option("root", path, "--root", metavar="DIR", help="Work on the host whose / is DIR."),
         option("state_dir", path, "--state-dir", metavar="DIR", help="Keep transactions and the lock in DIR."),
-        option("sim", Optional[str], "--sim", metavar="KERNEL", help="Work on a simulated host, e.g. anck-4.19."),
+        option("sim", str | None, "--sim", metavar="KERNEL", help="Work on a simulated host, e.g. anck-4.19."),
         option("json", bool, "--json", help="Print one JSON object."),
         option("verbose", bool, "-v", "--verbose", help="More detail; tracebacks of internal errors."),
         option("no_color", bool, "--no-color", help="No colours, even on a terminal."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,7 +11,7 @@ from cotune.cli.context import Cli, command
 from cotune.cli.options import NoTakeover, Only, Pids, Profiles, Strict, parse_pids
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How the differences are printed."""
 
     grouped = "grouped"

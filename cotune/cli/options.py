@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,13 +12,13 @@ Profiles = Annotated[
     list[str], typer.Argument(metavar="PROFILE...", help="Profile files or names; several merge left to right.")
 ]
 Only = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option(
         "--only", metavar="GLOB", help="Only resources matching GLOB, as diff names them, e.g. 'cgroup:off*'."
     ),
 ]
 Pids = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--pid", metavar="GROUP=PID", help="Also move a process into a group of the profile."),
 ]
 Strict = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     def recover(
         cli: Cli,
         wait: Annotated[
-            Optional[str], typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
+            str | None, typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
         ] = None,
     ) -> int:
         """End every transaction that was cut off: all old, or committed when everything reads new already.

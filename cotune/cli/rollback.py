@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -23,20 +23,20 @@ def register(app: typer.Typer) -> None:
     def rollback(
         cli: Cli,
         transaction: Annotated[
-            Optional[str], typer.Argument(metavar="[TXN]", help="Number of the transaction; the newest if left out.")
+            str | None, typer.Argument(metavar="[TXN]", help="Number of the transaction; the newest if left out.")
         ] = None,
         profile: Annotated[
-            Optional[str],
+            str | None,
             typer.Option("--profile", metavar="NAME", help="Back to before this profile was first applied."),
         ] = None,
         label: Annotated[
-            Optional[str], typer.Option("--label", metavar="RUN", help="Every transaction with this label.")
+            str | None, typer.Option("--label", metavar="RUN", help="Every transaction with this label.")
         ] = None,
         force: Annotated[
             bool, typer.Option("--force", help="Also overwrite values that somebody else has set since.")
         ] = False,
         wait: Annotated[
-            Optional[str], typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
+            str | None, typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
         ] = None,
     ) -> int:
         """Put back what was there before, newest transaction first.

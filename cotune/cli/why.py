@@ -99,7 +99,8 @@ def _named(host: Host, transactions: list[Transaction], place: Place, word: str)
         return found
     control = CONTROLS[knobs[0].control]
     if control.scope != place.kind:
-        raise UsageError(f"{word} is not a value of {place.resource}", f"cotune explain {knobs[0].key} says where it is")
+        hint = f"cotune explain {knobs[0].key} says where it is"
+        raise UsageError(f"{word} is not a value of {place.resource}", hint)
     support = probe(host, knobs[0])
     if support.state == "no":
         raise Unsupported(f"{word}: {support.reason}", f"needs: {support.remedy}" if support.remedy else "")
@@ -152,8 +153,7 @@ def _finding_lines(finding: Finding, brief: bool) -> Iterator[Line]:
     from cotune.why import NOBODY_KNOWN
 
     target, owned = finding.target, finding.owned
-    name = f"{target.knob} [{target.row}]" if target.row and ":" in target.row else target.knob
-    yield [("bold", f"  {name}"), ("", " = "), *_now(finding)]
+    yield [("bold", f"  {_name(target)}"), ("", " = "), *_now(finding)]
     if owned:
         by = f"{owned.profile} {finding.version}".strip()
         applied = _shown(target, owned.entry.new)
@@ -170,6 +170,16 @@ def _finding_lines(finding: Finding, brief: bool) -> Iterator[Line]:
         yield _field("held off by", f"{switch.name} = {switch.value}: {switch.why}", "yellow")
     if owned or not brief:
         yield _field("file", target.path, "dim")
+
+
+def _name(target: Target) -> str:
+    """The knob with its table row, or with the file where it is the second one of the knob."""
+    from cotune.controls import CONTROLS
+
+    if target.row and ":" in target.row:
+        return f"{target.knob} [{target.row}]"
+    same = [part.name for part in CONTROLS[target.control].parts.values() if part.knob == target.knob]
+    return f"{target.knob} ({target.part})" if target.part in same[1:] else target.knob
 
 
 def _now(finding: Finding) -> Line:

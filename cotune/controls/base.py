@@ -29,13 +29,15 @@ class Part(NamedTuple):
     """One file of a control.
 
     ``files`` is cgroup version (``v1``, ``v2``) or ``any`` → file name; ``fresh`` is what a new cgroup starts with,
-    None when it copies its parent; ``knob`` the profile key shown for it.
+    None when it copies its parent; ``knob`` the profile key shown for it; ``at_root`` whether the root group has the
+    file too.
     """
 
     name: str
     knob: str
     files: dict[str, str]
     fresh: Value | None = None
+    at_root: bool = True
 
 
 class Control:

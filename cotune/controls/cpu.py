@@ -77,7 +77,9 @@ class Bandwidth(Control):
     }
 
     def show(self, part: str, value: Value) -> str:
-        return "max" if part == "quota" and value == UNLIMITED else f"{value}us"
+        if part == "quota" and value == UNLIMITED:
+            return "max"
+        return f"{int(value) // 1000}ms" if int(value) % 1000 == 0 else f"{value}us"
 
     def parse(self, part: str, text: str, row: str | None) -> Value:
         return max(int(text), UNLIMITED)

@@ -108,7 +108,8 @@ class Ext4(Control):
     def format(self, part: str, value: Value, row: str | None) -> str:
         if part in EXT4_NUMBERS or part == "errors":
             return f"{part}={value}"
-        return part if value else f"no{part}"
+        off = {name: word for word, name in EXT4_OFF.items()}
+        return part if value else off.get(part, f"no{part}")
 
 
 EXT4_NUMBERS = {"commit": 5, "max_batch_time": 15000, "min_batch_time": 0}
@@ -122,6 +123,8 @@ EXT4_FLAGS = {
     "dioread_nolock": True,
 }
 """ext4 flag options → whether they are on when nothing says otherwise (fs/ext4/super.c)."""
+EXT4_OFF = {"dioread_lock": "dioread_nolock"}
+"""Words that switch a flag off and are not just its name with ``no`` before it (4.19 knows no other)."""
 
 CONTROLS: tuple[Control, ...] = (
     Sysctl(),

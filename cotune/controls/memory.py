@@ -125,22 +125,25 @@ CONTROLS: tuple[Control, ...] = (
         causes={"EINVAL": "the group is the root"},
     ),
     WatermarkMinAdj(
-        "memory.wmark_min_adj", Part("wmark_min_adj", "memory.wmark_min_adj", {"v1": "memory.wmark_min_adj"})
+        "memory.wmark_min_adj",
+        Part("wmark_min_adj", "memory.wmark_min_adj", {"v1": "memory.wmark_min_adj"}, at_root=False),
     ),
-    MemoryNumber("memory.wmark_ratio", Part("wmark_ratio", "memory.wmark_ratio", {"v1": "memory.wmark_ratio"})),
-    MemoryNumber("memory.priority", Part("priority", "memory.priority", {"v1": "memory.priority"}, 0)),
+    MemoryNumber(
+        "memory.wmark_ratio", Part("wmark_ratio", "memory.wmark_ratio", {"v1": "memory.wmark_ratio"}, at_root=False)
+    ),
+    MemoryNumber("memory.priority", Part("priority", "memory.priority", {"v1": "memory.priority"}, 0, at_root=False)),
     MemoryNumber(
         "memory.use_priority_oom",
         Part("use_priority_oom", "memory.use_priority_oom", {"v1": "memory.use_priority_oom"}, 0),
     ),
     DirtyPair(
         "memory.dirty",
-        Part("ratio", "memory.dirty_ratio", {"v1": "memory.dirty_ratio"}, 0),
-        Part("bytes", "memory.dirty_bytes", {"v1": "memory.dirty_bytes"}, 0),
+        Part("ratio", "memory.dirty_ratio", {"v1": "memory.dirty_ratio"}, 0, at_root=False),
+        Part("bytes", "memory.dirty_bytes", {"v1": "memory.dirty_bytes"}, 0, at_root=False),
     ),
     DirtyPair(
         "memory.dirty_background",
-        Part("ratio", "memory.dirty_background_ratio", {"v1": "memory.dirty_background_ratio"}, 0),
-        Part("bytes", "memory.dirty_background_bytes", {"v1": "memory.dirty_background_bytes"}, 0),
+        Part("ratio", "memory.dirty_background_ratio", {"v1": "memory.dirty_background_ratio"}, 0, at_root=False),
+        Part("bytes", "memory.dirty_background_bytes", {"v1": "memory.dirty_background_bytes"}, 0, at_root=False),
     ),
 )

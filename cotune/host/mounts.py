@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cotune.controls.base import Value
-from cotune.controls.host import EXT4_FLAGS, EXT4_NUMBERS
+from cotune.controls.host import EXT4_FLAGS, EXT4_NUMBERS, EXT4_OFF
 from cotune.kernel.port import Kernel, Mount
 
 
@@ -30,6 +30,8 @@ def ext4_options(kernel: Kernel, mount: Mount) -> dict[str, Value]:
             options[name] = value
         elif word in EXT4_FLAGS:
             options[word] = 1
+        elif word in EXT4_OFF:
+            options[EXT4_OFF[word]] = 0
         elif word.removeprefix("no") in EXT4_FLAGS:
             options[word.removeprefix("no")] = 0
     return options

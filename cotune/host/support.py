@@ -62,16 +62,23 @@ def missing_file(host: Host, control: Control, file: str) -> Support:
     return Support("no", reason, "a kernel built with it")
 
 
-def sample_file(host: Host, hierarchy: Hierarchy, file: str) -> bool | None:
-    """Whether child groups of a hierarchy have a file; None when there is no child to look at.
+def sample_file(host: Host, hierarchy: Hierarchy, file: str, at_root: bool = False) -> bool | None:
+    """Whether the groups of a hierarchy have a file; None when there is no group to look at.
 
-    Many files do not exist in the root group, so the root tells only when it has the file.
+    ``at_root`` says that the root group has the file wherever other groups do, so that the root decides. Other files
+    are looked for in a child group.
     """
     kernel = host.kernel
     if kernel.exists(f"{hierarchy.point}/{file}"):
         return True
-    children = kernel.subdirs(hierarchy.point)
-    return kernel.exists(f"{hierarchy.point}/{children[0]}/{file}") if children else None
+    if at_root:
+        return False
+    for child in kernel.subdirs(hierarchy.point):
+        if kernel.exists(f"{hierarchy.point}/{child}/{file}"):
+            return True
+        if kernel.exists(f"{hierarchy.point}/{child}"):
+            return False  # otherwise it vanished in this moment and tells nothing
+    return None
 
 
 def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
@@ -82,7 +89,7 @@ def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
     file = part.files.get(f"v{hierarchy.version}")
     if file is None:
         return no_dialect(control, hierarchy)
-    found = sample_file(host, hierarchy, file)
+    found = sample_file(host, hierarchy, file, part.at_root)
     if found is None:
         return Support("unknown", f"no child group to look for {file} in", "create a group and ask again")
     if not found:

@@ -13,7 +13,7 @@ from cotune.host.support import probe
 from cotune.knobs import BY_KEY, section
 from cotune.knobs.base import Knob
 from cotune.knobs.types import KernelValue
-from cotune.model import Resolved, Setting, Target, UnsupportedKnob
+from cotune.model import Key, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
 
 
@@ -31,6 +31,7 @@ class HostResolver:
     def __init__(self, profile: Profile, host: Host, resolved: Resolved) -> None:
         self.profile, self.host, self.out = profile, host, resolved
         self.data: dict[str, Any] = profile.data.get("host", {})
+        self.wanted: dict[Key, Setting] = {}
 
     def run(self) -> None:
         self._sysctls()
@@ -46,7 +47,7 @@ class HostResolver:
             origin = self.profile.origin("host", "sysctl", name)
             knob = known.get(name.replace("/", "."))
             wanted = (knob.type if knob else KernelValue()).resolve(value, self.host.context)
-            self.out.settings.append(Setting(sysctl_target(name, knob), wanted, origin))
+            self._add(Setting(sysctl_target(name, knob), wanted, origin))
 
     def _switches(self) -> None:
         if "group_identity" in self.data.get("sched", {}):
@@ -54,7 +55,7 @@ class HostResolver:
             value = knob.type.resolve(self.data["sched"]["group_identity"], self.host.context)
             origin = self.profile.origin("host", "sched", "group_identity")
             target = sysctl_target(knob.part, None)._replace(knob=knob.key)
-            self.out.settings.append(Setting(target, str(value), origin))
+            self._add(Setting(target, str(value), origin))
         if "use_priority_oom" in self.data.get("memory", {}):
             self._root_oom()
 
@@ -69,7 +70,7 @@ class HostResolver:
             self._unsupported("cgroup:/", knob.key, support.reason, support.remedy, origin)
             return
         target = Target(knob.control, knob.part, "cgroup:/", memory.point, f"{memory.point}/{file}", None, knob.key)
-        self.out.settings.append(Setting(target, value, origin))
+        self._add(Setting(target, value, origin))
 
     def _block(self, index: int, item: dict[str, Any]) -> None:
         try:
@@ -86,7 +87,7 @@ class HostResolver:
             for disk in disks:
                 unit = f"{disk.sysfs}/queue"
                 target = Target(knob.control, knob.part, f"block:{disk.name}", unit, f"{unit}/{name}", None, knob.key)
-                self.out.settings.append(Setting(target, value, origin))
+                self._add(Setting(target, value, origin))
 
     def _mount(self, index: int, item: dict[str, Any]) -> None:
         point = item["match"]["mountpoint"].rstrip("/") or "/"
@@ -105,7 +106,7 @@ class HostResolver:
             knob = known[f"mount.{name}"]
             target = Target(knob.control, knob.part, f"mount:{point}", point, point, name, knob.key)
             wanted = knob.type.resolve(value, self.host.context)
-            self.out.settings.append(
+            self._add(
                 Setting(target, wanted, self.profile.origin("host", "mounts", index, "options", name))
             )
 
@@ -122,6 +123,18 @@ class HostResolver:
                 f"{self.profile.origin('host', 'mounts', index, 'options', 'barrier')}: barrier: false on "
                 f"{', '.join(volatile)}, whose write cache is volatile (write back): a power cut can lose data",
                 "leave barriers on, or set accept_data_loss: true beside the options",
+            )
+
+    def _add(self, setting: Setting) -> None:
+        """Keep a setting. Raises PlanRefused when another entry sets the same value differently."""
+        other = self.wanted.setdefault(setting.target.key, setting)
+        if other is setting:
+            self.out.settings.append(setting)
+        elif other.value != setting.value:
+            raise PlanRefused(
+                f"{setting.origin}: {setting.target.resource} {setting.target.knob} is set differently at "
+                f"{other.origin}",
+                "let one of the two set it, or make their matches differ",
             )
 
     def _unsupported(self, resource: str, knob: str, reason: str, remedy: str, origin: Origin) -> None:

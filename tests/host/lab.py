@@ -314,6 +314,9 @@ def kernel_writes(calls: Sequence[Call]) -> list[str]:
         match = _DIRFD.match(call.text)
         if match is None:
             continue
+        if call.name in ("mount", "umount2"):
+            found.append(f"{call.name}({call.text}")
+            continue
         path = os.path.join(match[1] or "/", match[2])
         opens = call.name in ("open", "openat", "openat2")
         if opens and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call.text):

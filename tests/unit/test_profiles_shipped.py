@@ -184,9 +184,7 @@ def directories(groups: list[str]) -> list[Path]:
 
 @pytest.mark.root
 @pytest.mark.xdist_group("host-cgroups")
-def test_mainline_v1_round_trip_on_this_kernel(
-    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mainline_v1_round_trip_on_this_kernel(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cotune = Cotune(capsys, "--state-dir", str(tmp_path / "state"))
     assert cotune("diff", site.profile)[0] == 1
     assert not directories(site.groups), "diff wrote something"
