@@ -83,6 +83,7 @@ def _begin(
         entries=list(plan.entries),
         created=[create.path for create in plan.creates],
         moves=list(plan.moves),
+        witnessed=list(plan.witnessed),
     )
     try:
         journal.begin(transaction)

@@ -83,9 +83,7 @@ def _gaps(supports: dict[str, Support]) -> list[KnobGap]:
     return [KnobGap(tuple(keys), *support) for support, keys in grouped.items()]
 
 
-def _plan(
-    session: Session, profile: Profile, supports: dict[str, Support]
-) -> tuple[list[Finding], bool, bool]:
+def _plan(session: Session, profile: Profile, supports: dict[str, Support]) -> tuple[list[Finding], bool, bool]:
     """What planning the profile says: findings, whether something is unsupported, whether the plan is refused."""
     tolerant = replace(profile, data={**profile.data, "defaults": {}})
     try:
@@ -108,9 +106,8 @@ def _plan(
     ]
     findings += [Finding("profile", INFO, note) for note in plan.notes]
     count = f"{len(plan.changes)} changes to make" if plan.changes else "nothing to change: the host is as it wants"
-    return [*findings, Finding("profile", OK, f"{profile.name} {profile.version}".strip() + f": {count}")], bool(
-        plan.unsupported
-    ), False
+    findings.append(Finding("profile", OK, f"{profile.name} {profile.version}".strip() + f": {count}"))
+    return findings, bool(plan.unsupported), False
 
 
 # --- privileges and tools -------------------------------------------------------------------------------------------
@@ -120,7 +117,7 @@ def _privileges(host: Host) -> list[Finding]:
     if host.kernel.name.startswith("sim:"):
         return [Finding("privileges", OK, "a simulated host needs none")]
     if os.geteuid() != 0:
-        text = f"user {os.geteuid()} is not root: validate, diff, status, why and the like work, apply and rollback do not"
+        text = f"user {os.geteuid()} is not root: diff, status, why and the like work, apply and rollback do not"
         return [Finding("privileges", WARNING, text, "run as root")]
     if host.kernel.name != "/":
         return [Finding("privileges", OK, "root; remounts are not possible below another root")]
@@ -195,7 +192,8 @@ def _directory(path: Path) -> Finding:
     if not existing.is_dir():
         return Finding("state", PROBLEM, f"{path}: {existing} is not a directory", "pass --state-dir")
     if not os.access(existing, os.W_OK | os.X_OK):
-        return Finding("state", PROBLEM, f"{path} cannot be written: no access to {existing}", "run as root, or pass --state-dir")
+        text = f"{path} cannot be written: no access to {existing}"
+        return Finding("state", PROBLEM, text, "run as root, or pass --state-dir")
     return Finding("state", OK, f"{path} is usable" + ("" if existing == path else "; the first apply creates it"))
 
 

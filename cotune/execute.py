@@ -107,6 +107,18 @@ class ReadBack:
             return read == control.effective(self._parent(target), value)
         return read == value
 
+    def own_watermark(self, path: str, known: Value | None) -> int | None:
+        """The own value behind a memory.wmark_min_adj file, None when it is hidden or the file is gone."""
+        control = CONTROLS["memory.wmark_min_adj"]
+        target = Target(control.name, "wmark_min_adj", "", path.rpartition("/")[0], path)
+        try:
+            read = self.value(target)
+        except OSError:
+            return None
+        if not isinstance(control, WatermarkMinAdj) or not isinstance(read, int):
+            return None
+        return control.own(read, self._parent(target), known if isinstance(known, int) else None)
+
     def text(self, path: str) -> str:
         """The text of a file, read once."""
         if path not in self.texts:

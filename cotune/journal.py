@@ -32,7 +32,11 @@ APPLYING, COMMITTED, ROLLING_BACK, ROLLED_BACK, PARTIAL = (
 
 @dataclass
 class Transaction:
-    """One apply. ``files`` are the profile files it came from; ``created`` cgroup directories, parents first."""
+    """One apply.
+
+    ``files`` are the profile files it came from; ``created`` cgroup directories, parents first; ``witnessed`` own
+    values (file → value) that could be read before and are hidden by what this transaction wrote.
+    """
 
     id: str
     boot_id: str
@@ -44,6 +48,7 @@ class Transaction:
     entries: list[Entry]
     created: list[str]
     moves: list[Move]
+    witnessed: list[tuple[str, Value]] = field(default_factory=list)
     state: str = APPLYING
     updated: str = ""
     notes: list[str] = field(default_factory=list)
@@ -168,6 +173,7 @@ def _encode(transaction: Transaction) -> dict[str, Any]:
         "files": transaction.files,
         "created": transaction.created,
         "moves": [[*move[:-1], str(move.origin)] for move in transaction.moves],
+        "witnessed": transaction.witnessed,
         "entries": [[list(entry.target), *entry[1:]] for entry in transaction.entries],
     }
 
@@ -186,6 +192,7 @@ def _decode(record: dict[str, Any]) -> Transaction:
         [_entry(fields) for fields in record["entries"]],
         record["created"],
         [Move._make((*fields[:6], Origin(fields[6]))) for fields in record["moves"]],
+        [(path, value) for path, value in record["witnessed"]],
     )
 
 

@@ -27,11 +27,15 @@ class Ledger:
         self._stacks: dict[Key, list[Owned]] = {}
         self._last: dict[Key, Transaction] = {}
         self.created: dict[str, str] = {}
+        self._known: dict[Key, Value] = {}
         for transaction in self.transactions:
             for path in transaction.created:
                 self.created[path] = transaction.id
+            self._known.update({(path, None): value for path, value in transaction.witnessed})
             for entry in transaction.live_entries():
                 self._last[entry.target.key] = transaction
+                if entry.new is not None:
+                    self._known[entry.target.key] = entry.new
                 if not entry.effect:
                     self._record(transaction, entry)
 
@@ -58,8 +62,8 @@ class Ledger:
         return {key: owned for key, owned in self.held().items() if owned.profile == profile}
 
     def known(self) -> dict[Key, Value]:
-        """The last value cotune wrote, by key."""
-        return {key: owned.entry.new for key, owned in self.held().items() if owned.entry.new is not None}
+        """The last value cotune wrote or saw before it was hidden, by key."""
+        return self._known
 
     def superseded(self, transaction: Transaction) -> list[tuple[Entry, Transaction]]:
         """Values of a transaction that a later one in force has set since, with that later transaction."""

@@ -172,6 +172,8 @@ class Plan(NamedTuple):
     takes_over: tuple[Takeover, ...]
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
+    #: own values (file → value) that the plan is about to hide from reading
+    witnessed: tuple[tuple[str, Value], ...] = ()
 
 
 __all__ = [

@@ -8,6 +8,7 @@ from cotune.controls import CONTROLS
 from cotune.controls.base import Value
 from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.execute import ReadBack
+from cotune.host.cgroups import descendants
 from cotune.host.facts import Host
 from cotune.host.support import Support, missing_file
 from cotune.knobs import BY_KEY
@@ -72,6 +73,7 @@ def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) ->
         takes_over=tuple(_takeovers(resolved, ledger, profile.name)),
         refusals=tuple(outcome.refusals),
         notes=(*resolved.notes, *outcome.notes, *abandoned.notes),
+        witnessed=tuple(_witness(host, outcome, ledger)),
     )
     _check(plan, profile, options)
     return plan
@@ -158,6 +160,27 @@ def _with_idle_releases(outcome: Outcome) -> list[Change]:
         if entry.released and entry.target.key not in changed
     ]
     return [*outcome.changes, *idle]
+
+
+def _witness(host: Host, outcome: Outcome, ledger: Ledger) -> list[tuple[str, Value]]:
+    """Own watermark adjustments of the groups below one that is about to change.
+
+    They can be read now; a larger value above will hide them, and nothing but this record could then restore them.
+    """
+    memory = host.layout.controllers.get("memory")
+    targets = [e.target for e in outcome.entries if e.ours and e.target.control == "memory.wmark_min_adj"]
+    if memory is None or not targets:
+        return []
+    reader = ReadBack(host)
+    found: dict[str, Value] = {}
+    for target in targets:
+        file = target.path.rpartition("/")[2]
+        for group in descendants(host.kernel, memory, target.unit.removeprefix(memory.point + "/")):
+            path = f"{memory.dir(group)}/{file}"
+            own = reader.own_watermark(path, ledger.known().get((path, None)))
+            if own is not None:
+                found[path] = own
+    return list(found.items())
 
 
 def _is_news(entry: Entry, ledger: Ledger, profile: str) -> bool:

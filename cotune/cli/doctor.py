@@ -11,9 +11,14 @@ import typer
 from cotune.cli.context import Cli, Line, command
 
 if TYPE_CHECKING:
-    from cotune.doctor import Diagnosis
+    from cotune.doctor import Diagnosis, KnobGap
 
-_MARKS = {"ok": ("green", "ok"), "info": ("cyan", "note"), "warning": ("yellow", "warning"), "problem": ("red", "problem")}
+_MARKS = {
+    "ok": ("green", "ok"),
+    "info": ("cyan", "note"),
+    "warning": ("yellow", "warning"),
+    "problem": ("red", "problem"),
+}
 _WIDTH = 96
 
 
@@ -78,16 +83,30 @@ def _lines(diagnosis: Diagnosis, kernel: dict[str, str]) -> Iterator[Line]:
     missing = [gap for gap in diagnosis.gaps if gap.state == "no"]
     absent = sum(len(gap.knobs) for gap in missing)
     yield [("bold", f"{diagnosis.knobs - absent} of {diagnosis.knobs} knobs work here")]
+    by_remedy: dict[tuple[str, str], list[KnobGap]] = {}
     for gap in diagnosis.gaps:
-        yield from _gap_lines(gap.knobs, gap.state, gap.reason, gap.remedy)
+        by_remedy.setdefault((gap.state, gap.remedy), []).append(gap)
+    for (state, remedy), gaps in by_remedy.items():
+        yield from _gap_lines([knob for gap in gaps for knob in gap.knobs], state, _reasons(gaps), remedy)
 
 
-def _gap_lines(knobs: tuple[str, ...], state: str, reason: str, remedy: str) -> Iterator[Line]:
+def _reasons(gaps: list[KnobGap]) -> list[str]:
+    """The reasons of several gaps; those that only differ in the file that is missing become one."""
+    merged: dict[str, list[str]] = {}
+    for gap in gaps:
+        head, has_no, file = gap.reason.partition(" has no ")
+        merged.setdefault(head + has_no, []).append(file)
+    return [head + ", ".join(files) for head, files in merged.items()]
+
+
+def _gap_lines(knobs: list[str], state: str, reasons: list[str], remedy: str) -> Iterator[Line]:
     style = {"no": "yellow", "gated": "cyan"}.get(state, "magenta")
     mark = {"no": "!", "gated": "~"}.get(state, "?")
     for row in textwrap.wrap(", ".join(knobs), _WIDTH, break_on_hyphens=False):
         yield [(style, f"  {mark} {row}")]
-    yield [("", f"      {reason}")]
+    for reason in reasons:
+        for row in textwrap.wrap(reason, _WIDTH, break_on_hyphens=False):
+            yield [("", f"      {row}")]
     if remedy:
         yield [("dim", f"      {'needs' if state == 'no' else 'then'}: {remedy}")]
 

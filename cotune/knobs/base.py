@@ -21,7 +21,6 @@ class ValueContext(NamedTuple):
     nodes: dict[int, frozenset[int]]
 
 
-_CPUS = frozenset(range(65536))  # one set for all nodes: a set each would take 4 GiB
 _ALL_CPUS = frozenset(range(8192))  # the most any mainline build has (CONFIG_NR_CPUS, arch/x86/Kconfig)
 #: Stands in for a host when a profile is only validated: every percentage and node then resolves to something.
 NO_HOST = ValueContext(2**36, 4096, _ALL_CPUS, dict.fromkeys(range(1024), _ALL_CPUS))

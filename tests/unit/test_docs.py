@@ -35,7 +35,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\((?P<target>[^)\s]+)\)")
-_TABLE = re.compile(r"^<!-- knobs (?P<section>\w+) -->\n(?P<rows>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^(<!-- knobs (\w+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
 #: What differs with every run: times and boot ids.
 _VARIES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -96,7 +96,7 @@ def knob_table(section: str) -> str:
 
 def with_knob_tables(text: str) -> str:
     """A page with its tables of knobs as the catalogue has them now."""
-    return _TABLE.sub(lambda m: m[0].replace(m["rows"], knob_table(m["section"]), 1), text)
+    return _TABLE.sub(lambda match: match[1] + knob_table(match[2]) + match[3], text)
 
 
 def test_every_knob_is_documented() -> None:
@@ -122,20 +122,20 @@ def test_profiles_in_pages_load(page: Path, tmp_path: Path) -> None:
             load_profile([str(file)])
 
 
-def run_command(line: str, state: Path) -> str:
+def run_command(line: str) -> str:
     """What a command line of a page prints, both streams in order, and its exit code if it is not 0."""
     program, *words = shlex.split(line, comments=True)
     assert program == "cotune", f"only cotune can be run here: {line}"
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        code = run(["--state-dir", str(state), *words])
+        code = run(["--state-dir", "state", *words])
     return out.getvalue() + (f"[exit {code}]\n" if code else "")
 
 
-def replay(body: str, state: Path) -> str:
+def replay(body: str) -> str:
     """A console block with the output its commands have now."""
     commands = [line for line in body.splitlines() if line.startswith("$ ")]
-    return "".join(f"{line}\n{run_command(line[2:], state)}" for line in commands)
+    return "".join(f"{line}\n{run_command(line[2:])}" for line in commands)
 
 
 def replayed(page: Path, folder: Path) -> str:
@@ -150,7 +150,7 @@ def replayed(page: Path, folder: Path) -> str:
             if block.info[:1] == ["yaml"] and len(block.info) > 1:
                 (folder / block.info[1]).write_text(block.body, encoding="utf-8")
             if block.info[:1] == ["console"]:
-                result += [text[end : block.start], replay(block.body, folder / "state")]
+                result += [text[end : block.start], replay(block.body)]
                 end = block.end
     finally:
         os.chdir(before)
