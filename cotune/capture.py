@@ -16,8 +16,8 @@ from cotune.controls.base import Value
 from cotune.errors import UsageError
 from cotune.execute import ReadBack
 from cotune.host.cgroups import clean_group, find_groups
-from cotune.host.dialect import find_dialect
 from cotune.host.devices import Disk
+from cotune.host.dialect import find_dialect
 from cotune.host.facts import Host
 from cotune.host.mounts import ext4_options
 from cotune.host.summary import EXT4_DEFAULTS, disks, ext4_mounts

@@ -55,7 +55,9 @@ def find_place(host: Host, text: str, known: Iterable[str] = ()) -> Place:
         return Place("cgroup", group)
     if "." in text and host.kernel.exists(sysctl_path(text)):
         return Place("sysctl", text)
-    raise UsageError(f"there is no cgroup {text} on this host, and no sysctl of that name", near_groups(host, group))
+    hint = _similar(text, section("sysctl")) if "." in text else ""
+    message = f"there is no cgroup {text} on this host, and no sysctl of that name"
+    raise UsageError(message, hint or near_groups(host, group))
 
 
 def place_targets(host: Host, place: Place) -> list[Target]:

@@ -54,7 +54,7 @@ class Transaction:
     notes: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     #: values written while rolling back, by key
-    undo_values: dict[Key, list[Value]] = field(default_factory=dict)
+    undo_values: dict[Key, list[Value | None]] = field(default_factory=dict)
     #: keys the apply could not write and left out
     skipped: set[Key] = field(default_factory=set)
 
@@ -100,14 +100,20 @@ class Journal:
         path = self._path(transaction.id)
         temporary = path.with_suffix(".tmp")
         data = json.dumps(_encode(transaction), separators=(",", ":")) + "\n"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(fd, data.encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-        _fsync_dir(self.state.transactions)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                _write_all(fd, data.encode())
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+            _fsync_dir(self.state.transactions)
+        except BaseException:
+            # a full disk or Ctrl-C: nothing was written to the kernel yet, so the transaction never was
+            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise
 
     def append(self, transaction: Transaction, state: str, time: str, **details: Any) -> None:
         """Record a change of state, fsynced, and reflect it in ``transaction``."""

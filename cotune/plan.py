@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from cotune.controls import CONTROLS
-from cotune.controls.base import Value, Values, Write
+from cotune.controls.base import Control, Value, Values, Write
 from cotune.host.support import Support
 from cotune.knobs import BY_KEY
 from cotune.knobs.base import ValueContext
@@ -130,14 +130,12 @@ def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outco
     control, old = instance.control, instance.old
     loose = new if instance.created else control.looser(old, new)
     first, second = control.writes(old, loose), control.writes(loose, new)
-    written: dict[str, list[Value]] = {}
-    for write in (*first, *second):
-        written.setdefault(write.part, []).append(write.value)
+    passed = _passed(control, old, [*first, *second])
     for part, target in instance.targets.items():
         if part in instance.missing:
             continue
         setting = instance.wanted.get(part) if part in wanted else None
-        changed = part in written or (part in old and old[part] != new.get(part))
+        changed = part in passed or (part in old and old[part] != new.get(part))
         if setting is None and not changed:
             continue
         outcome.entries.append(
@@ -145,7 +143,7 @@ def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outco
                 target,
                 old.get(part),
                 new.get(part),
-                tuple(dict.fromkeys(written.get(part, ()))),
+                tuple(passed.get(part, ())),
                 str(setting.origin) if setting else "",
                 instance.reads.get(part),
                 bool(setting and setting.implied),
@@ -163,6 +161,20 @@ def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outco
                 f"{_shown(instance, part, new.get(part))}"
             )
     _place(instance, first, second, outcome)
+
+
+def _passed(control: Control, old: Values, writes: list[Write]) -> dict[str, list[Value | None]]:
+    """Every value each part takes on the way, parts that stay as they are left out."""
+    passed: dict[str, list[Value | None]] = {}
+    state = old
+    for write in writes:
+        following = control.after(state, write)
+        for part, value in following.items():
+            touched = part == write.part or value != state.get(part)
+            if touched and value not in passed.setdefault(part, []):
+                passed[part].append(value)
+        state = following
+    return {part: values for part, values in passed.items() if values}
 
 
 def _is_derived(instance: Instance) -> bool:

@@ -56,7 +56,7 @@ class _Undo:
         instances = observe(self.host, settings, known=self._known())
         outcome = plan_instances(instances, self.host.context, Explain())
         self.result.left.extend(f"{item.resource} {item.knob}: {item.reason}" for item in outcome.unsupported)
-        values: dict[Key, list[Value]] = {}
+        values: dict[Key, list[Value | None]] = {}
         for entry in outcome.entries:
             values.setdefault(entry.target.key, []).extend(entry.ours)
         undo_values = [[path, row, list(dict.fromkeys(ours))] for (path, row), ours in values.items() if ours]
@@ -114,9 +114,10 @@ class _Undo:
         return [s for entry in entries if (s := self._original(entry))], entries
 
     def _is_foreign(self, reader: ReadBack, entry: Entry, now: Value | None) -> bool:
-        if entry.effect and entry.new is None:
+        passed = [*entry.ours, *self.transaction.undo_values.get(entry.target.key, [])]
+        if None in passed:
             return False  # the kernel chose the value: any may be its
-        ours = {entry.old, entry.new, entry.read, *entry.ours, *self.transaction.undo_values.get(entry.target.key, [])}
+        ours = {entry.old, entry.new, entry.read, *passed}
         return now not in ours and not any(value is not None and reader.agrees(entry.target, value) for value in ours)
 
     def _original(self, entry: Entry) -> Setting | None:

@@ -16,7 +16,6 @@ from cotune.ledger import Ledger, Owned
 from cotune.masks import Mask, Switch, find_mask, find_switches
 from cotune.model import Entry, Target
 
-
 #: Last writer of a value that no journal of this boot mentions.
 NOBODY_KNOWN = "not cotune: no transaction since boot names it"
 
@@ -94,7 +93,7 @@ def _finding(host: Host, transactions: list[Transaction], ledger: Ledger, reader
         time=by.time if by else "",
         created=ledger.created.get(target.unit, ""),
         writer=_writer(transactions, host.boot_id, target, now, owned, agrees, by),
-        mask=None if error else find_mask(host, reader, target, now, owned.entry.new if owned else None),
+        mask=None if error else find_mask(host, reader, target, now, ledger.known().get(target.key)),
         switches=[] if error else find_switches(host, reader, target),
     )
 
@@ -116,21 +115,22 @@ def _writer(
     by: Transaction | None,
 ) -> str:
     """Who wrote a value last, as far as journals and the value itself tell."""
-    if owned is not None and by is not None:
-        if agrees:
-            return _own_writer(transactions, boot_id, owned)
-        back = now is not None and now == owned.original
-        return f"not cotune{': it reads its original again' if back else ''} (changed since {by.time})"
+    since = by.time if by else ""
+    if owned is not None and agrees:
+        return _own_writer(transactions, boot_id, owned)
     for transaction in reversed([t for t in transactions if t.boot_id == boot_id]):
         entry = next((e for e in transaction.live_entries() if e.target.key == target.key), None)
-        if entry is None:
+        if entry is None or (owned is not None and transaction.id <= owned.transaction):
             continue
         if transaction.state == ROLLED_BACK and now is not None and now in (entry.old, entry.read):
             return f"cotune, rolling back transaction {transaction.id} ({transaction.updated})"
         if transaction.state in (COMMITTED, PARTIAL) and now is not None and now == entry.new:
             return f"cotune, transaction {transaction.id}{_aside(entry)}"
-        return f"not cotune (changed since {transaction.updated or transaction.time})"
-    return NOBODY_KNOWN
+        since = since or transaction.updated or transaction.time
+    if not since:
+        return NOBODY_KNOWN
+    back = owned is not None and now is not None and now == owned.original
+    return f"not cotune{': it reads its original again' if back else ''} (changed since {since})"
 
 
 def _aside(entry: Entry) -> str:

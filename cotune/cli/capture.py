@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -19,18 +19,18 @@ def register(app: typer.Typer) -> None:
     def capture(
         cli: Cli,
         cgroup: Annotated[
-            Optional[list[str]],
+            list[str] | None,
             typer.Option("--cgroup", metavar="GLOB", help="Cgroups to capture; the top-level ones if left out."),
         ] = None,
         sysctl: Annotated[
-            Optional[list[str]],
+            list[str] | None,
             typer.Option("--sysctl", metavar="NAME", help="Also a sysctl; 'all' for every one cotune knows."),
         ] = None,
         block: Annotated[bool, typer.Option("--block", help="Also the queues of all disks.")] = False,
         mounts: Annotated[bool, typer.Option("--mounts", help="Also ext4 options that are not the default.")] = False,
         name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the profile.")] = "captured",
         output: Annotated[
-            Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not standard output.")
+            Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not standard output.")
         ] = None,
         force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     ) -> int:

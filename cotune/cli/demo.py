@@ -63,7 +63,8 @@ def register(app: typer.Typer) -> None:
             if not keep:
                 shutil.rmtree(directory, ignore_errors=True)
         if keep:
-            rehearsal.tell(f"The simulated host is kept: cotune --sim {rehearsal.kernel} --state-dir {directory} history")
+            again = f"cotune --sim {rehearsal.kernel} --state-dir {directory} history"
+            rehearsal.tell(f"The simulated host is kept: {again}")
         record = {
             "kernel": rehearsal.kernel,
             "profile": profile,
@@ -116,18 +117,18 @@ class _Rehearsal:
             about = f"kernel {host.release}, {len(host.online)} CPUs, {human_size(host.mem_total)}"
             before = take(host.kernel)
         self.tell(
-            f"This is a simulated host ({self.kernel}: {about}), kept in a temporary directory. Nothing of this machine "
-            "is touched; each command below is really run."
+            f"This is a simulated host ({self.kernel}: {about}), kept in a temporary directory. Nothing of this "
+            "machine is touched; each command below is really run."
         )
         return before
 
     def _apply(self) -> bool:
         self.tell("Apply it: one transaction, everything or nothing.")
-        if not self._step(0, "apply", self.profile):
+        if not self._step(0, "apply", self.profile, brief=True):
             return False
         count = self._transactions()
         self.tell("Apply it again: what is right already is not written, and no transaction is made.")
-        self._step(0, "apply", self.profile)
+        self._step(0, "apply", self.profile, brief=True)
         self._expect(self._transactions() == count, "the second apply made a transaction, though nothing had to change")
         return True
 
@@ -166,19 +167,26 @@ class _Rehearsal:
 
         return open_session(None, self.directory, self.kernel)
 
-    def _step(self, expected: int, *arguments: str) -> bool:
-        """Run one command line as a user would; whether it ended with the expected exit code."""
+    def _step(self, expected: int, *arguments: str, brief: bool = False) -> bool:
+        """Run one command line as a user would; whether it ended with the expected exit code.
+
+        ``brief`` shows the last line of the output only: the rest has been seen.
+        """
         from cotune.cli.app import run
 
         options = [f"--sim={self.kernel}", f"--state-dir={self.directory}"]
         options += ["--no-color"] if self.cli.options.no_color else []
         self._show([[("bold", f"$ cotune {' '.join(arguments)}")]])
+        output = io.StringIO()
         with ExitStack() as stack:
-            output = io.StringIO()
-            if self.cli.options.json:
+            if self.cli.options.json or brief:
                 stack.enter_context(redirect_stdout(output))
+            if self.cli.options.json:
                 stack.enter_context(redirect_stderr(output))
             code = run([arguments[0], *options, *arguments[1:]])
+        if brief:
+            *hidden, last = output.getvalue().splitlines() or [""]
+            self._show([*([[("dim", f"  … {len(hidden)} lines as above")]] if hidden else []), [("", last)]])
         step = {"command": list(arguments), "exit": code, "expected": expected, "output": output.getvalue()}
         self.steps.append(step)
         self._expect(code == expected, f"cotune {' '.join(arguments)}: exit code {code}, expected {expected}")
@@ -200,7 +208,8 @@ class _Rehearsal:
     def _victim(self) -> Owned | None:
         """A value for the third party to put back to what it was: the shares of a group if possible."""
         with self._session() as session:
-            held = sorted(session.ledger().held().values(), key=lambda o: (o.entry.target.part != "shares", o.entry.target))
+            held = list(session.ledger().held().values())
+        held.sort(key=lambda owned: (owned.entry.target.part != "shares", owned.entry.target.path))
         fitting = (
             owned
             for owned in held

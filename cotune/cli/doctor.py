@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     def doctor(
         cli: Cli,
         profiles: Annotated[
-            list[str] | None, typer.Argument(metavar="[PROFILE]...", help="Only what these profiles need.")
+            list[str] | None, typer.Argument(metavar="PROFILE", help="Only what these profiles need.")
         ] = None,
     ) -> int:
         """Say what does not work on this host, why, and what would make it work. Never writes.

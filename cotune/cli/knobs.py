@@ -99,8 +99,9 @@ def _lines(rows: list[tuple[Knob, Support]]) -> Iterator[Line]:
             ("dim", mark),
         ]
     missing = sum(support.state == "no" for _, support in rows)
+    count = f"{len(rows)} knob{'s' if len(rows) > 1 else ''}"
     tail = f", {missing} of them not available here" if missing else ""
-    yield [("bold", f"{len(rows)} knob{'s' if len(rows) > 1 else ''}{tail}"), ("dim", "; cotune explain KNOB tells more")]
+    yield [("bold", count + tail), ("dim", "; cotune explain KNOB tells more")]
 
 
 def _word(state: str) -> str:

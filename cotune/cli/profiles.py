@@ -20,8 +20,8 @@ def register(app: typer.Typer) -> None:
     @command
     def profiles(
         cli: Cli,
-        action: Annotated[str | None, typer.Argument(metavar="[show", help="The word show.")] = None,
-        name: Annotated[str | None, typer.Argument(metavar="NAME]", help="Name of a profile.")] = None,
+        action: Annotated[str | None, typer.Argument(metavar="show", help="The word show.")] = None,
+        name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of a profile.")] = None,
     ) -> int:
         """List the profiles that come with cotune, or print one of them.
 
@@ -43,7 +43,8 @@ def register(app: typer.Typer) -> None:
             hint = f"cotune profiles show {name or (action if action != 'show' else 'NAME')}"
             raise UsageError(f"cotune profiles takes nothing or: show NAME, not: {given}", hint)
         path, text = _read(name)
-        cli.emit("profiles", {"name": name, "path": path, "text": text}, lambda: ([("", row)] for row in text.splitlines()))
+        record = {"name": name, "path": path, "text": text}
+        cli.emit("profiles", record, lambda: ([("", row)] for row in text.splitlines()))
         return 0
 
 

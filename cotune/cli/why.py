@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
             ),
         ],
         file: Annotated[
-            Optional[str],
-            typer.Argument(metavar="[FILE]", help="A knob or a kernel file, e.g. memory.limit, memory.limit_in_bytes."),
+            str | None,
+            typer.Argument(metavar="FILE", help="A knob or a kernel file, e.g. memory.limit, memory.limit_in_bytes."),
         ] = None,
         everything: Annotated[
             bool, typer.Option("--all", help="Every value a knob can set there, held by cotune or not.")
@@ -168,7 +168,7 @@ def _finding_lines(finding: Finding, brief: bool) -> Iterator[Line]:
         yield _field("hidden by", f"{mask.resource}, {mask.value}: {mask.why}", "yellow")
     for switch in finding.switches:
         yield _field("held off by", f"{switch.name} = {switch.value}: {switch.why}", "yellow")
-    if owned or not brief:
+    if target.resource.partition(":")[0] != "mount" and (owned or not brief):
         yield _field("file", target.path, "dim")
 
 

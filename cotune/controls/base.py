@@ -103,6 +103,10 @@ class Control:
         """The state to pass through between ``old`` and ``new`` that constrains parents and children least."""
         return new
 
+    def after(self, state: Values, write: Write) -> Values:
+        """What a state becomes by one write, side effects on other parts included (None: the kernel chooses)."""
+        return {**state, write.part: write.value}
+
     def writes(self, old: Values, new: Values) -> list[Write]:
         """The writes that lead from ``old`` to ``new``."""
         return [Write(part, value) for part, value in new.items() if value is not None and value != old.get(part)]

@@ -48,6 +48,11 @@ class Weight(Control):
             new["shares"] = _DEFAULT_SHARES
         return new
 
+    def after(self, state: Values, write: Write) -> Values:
+        if write.part == "idle" and write.value != state.get("idle"):
+            return {**state, "idle": write.value, "shares": _IDLE_SHARES if write.value == 1 else _DEFAULT_SHARES}
+        return super().after(state, write)
+
     def writes(self, old: Values, new: Values) -> list[Write]:
         writes: list[Write] = []
         shares = old.get("shares")
@@ -220,6 +225,11 @@ class Identity(Control):
         if "flags" in old and wanted.get("flags") is None and isinstance(bvt, int):
             new["flags"] = _FLAGS.get(bvt)
         return new
+
+    def after(self, state: Values, write: Write) -> Values:
+        if write.part == "bvt" and "flags" in state and write.value != state.get("bvt"):
+            return {**state, "bvt": write.value, "flags": _FLAGS.get(int(write.value))}
+        return super().after(state, write)
 
     def writes(self, old: Values, new: Values) -> list[Write]:
         bvt, flags = new.get("bvt"), new.get("flags")

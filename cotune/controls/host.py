@@ -62,6 +62,11 @@ class Queue(Control):
             new["nr_requests"] = None  # the new scheduler's own default, not known before
         return new
 
+    def after(self, state: Values, write: Write) -> Values:
+        if write.part == "scheduler" and "nr_requests" in state:
+            return {**state, "scheduler": write.value, "nr_requests": None}
+        return super().after(state, write)
+
     def writes(self, old: Values, new: Values) -> list[Write]:
         scheduler, depth = new.get("scheduler"), new.get("nr_requests")
         writes: list[Write] = []

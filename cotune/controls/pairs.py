@@ -27,6 +27,10 @@ class Pair(Control):
             new["bytes"] = 0
         return new
 
+    def after(self, state: Values, write: Write) -> Values:
+        other = "ratio" if write.part == "bytes" else "bytes"
+        return {**state, write.part: write.value, other: 0}
+
     def writes(self, old: Values, new: Values) -> list[Write]:
         ratio, size = new.get("ratio"), new.get("bytes")
         if size:

@@ -127,7 +127,7 @@ def test_a_process_ends_during_the_apply(origin: Lab, root_disk: str) -> None:
     before = lab.snapshot()
     profile = lab.profile(groups=batch(lab, root_disk))
     # the last steps are the moves; every write waits a little, so the process ends before they come
-    slow = ("--seccomp-bpf", "-e", "trace=write", "-e", "inject=write:delay_enter=50000")
+    slow = ("-e", "trace=write", "-e", "inject=write:delay_enter=50000")
     apply = lab.start_traced(["apply", "--pid", f"batch={process.pid}", profile], *slow)
     wait_for(lab.dir("pids", "batch").is_dir, "the group is made")
     process.kill()
@@ -197,7 +197,7 @@ def test_groups_vanish_during_the_apply(lab: Lab) -> None:
         lab.make(name, ("cpu", "memory"))
     pods = {"match": {"cgroup": f"{lab.name}/pods/pod*"}, "cpu": {"shares": 55}, "memory": {"soft_limit": "8MiB"}}
     profile = lab.profile(groups={"pods": pods})
-    slow = ("--seccomp-bpf", "-e", "trace=write", "-e", "inject=write:delay_enter=20000")
+    slow = ("-e", "trace=write", "-e", "inject=write:delay_enter=20000")
     apply = lab.start_traced(["apply", "--json", profile], *slow)
     wait_for(lambda: "55" in shares_of(lab, names), "the first value is written")
     gone = names[::3]
