@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cotune.errors import ApplyFailed, CotuneError, NotPermitted, RollbackIncomplete
-from cotune.execute import VANISHED, StepFailed, mismatches, perform, task_is_in
+from cotune.controls import CONTROLS
+from cotune.errors import ApplyFailed, CotuneError, NotPermitted, Origin, RollbackIncomplete
+from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, perform, task_is_in
 from cotune.host.facts import Host
+from cotune.host.support import missing_file
 from cotune.journal import COMMITTED, Journal, Transaction, encode_keys
 from cotune.ledger import Ledger
-from cotune.model import Key, Plan, Step, UnsupportedKnob
+from cotune.model import Key, Plan, Step, Target, UnsupportedKnob
 from cotune.planning import Options, fails_when_unsupported, make_plan
 from cotune.profile.load import Profile
 from cotune.recover import recover_cut_off
@@ -153,15 +155,31 @@ class _Run:
             self.notes.append(f"{step.target.resource} vanished meanwhile: left out")
             return True
         if failure.error.errno in _NOT_THERE and exists and step.op == "write" and not self.strict:
-            self.skipped.add(step.target.key)
-            reason = f"the kernel does not take it: {failure.symbol} on {step.target.path}"
-            origin = next((c.origin for c in self.plan.changes if c.target.key == step.target.key), None)
-            if origin is not None:
-                self.refused.append(UnsupportedKnob(step.target.resource, step.target.knob, reason, "", origin))
+            entry = next((e for e in self.plan.entries if e.target.key == step.target.key), None)
+            self._skip(step.target, failure.symbol, entry.origin if entry else "")
             return True
         return False
 
+    def _skip_absent(self) -> None:
+        """A value that needed no write in a new group may have no file there at all: it is not held then."""
+        created = set(self.transaction.created)
+        reader = ReadBack(self.host)
+        for entry in self.plan.entries:
+            if entry.target.unit not in created or entry.ours or entry.target.key in self.skipped:
+                continue
+            try:
+                reader.value(entry.target)
+            except OSError as error:
+                self._skip(entry.target, errno.errorcode.get(error.errno or 0, ""), entry.origin)
+
+    def _skip(self, target: Target, symbol: str, origin: str) -> None:
+        self.skipped.add(target.key)
+        support = missing_file(self.host, CONTROLS[target.control], target.path.rpartition("/")[2])
+        reason = support.reason if symbol == "ENOENT" else f"the kernel does not take it: {symbol} on {target.path}"
+        self.refused.append(UnsupportedKnob(target.resource, target.knob, reason, support.remedy, Origin(origin)))
+
     def _verify(self) -> None:
+        self._skip_absent()
         wrong = mismatches(self.host, (e for e in self.plan.entries if e.ours), self.skipped)
         lines = [
             f"{entry.target.path}: {entry.new} was written and accepted, but it reads {read}" for entry, read in wrong

@@ -123,8 +123,7 @@ class Reader:
         file = target.path.rpartition("/")[2]
         place = (hierarchy.point, file)
         if place not in self.samples:
-            at_root = instance.control.parts[part].at_root
-            self.samples[place] = sample_file(self.host, hierarchy, file, at_root)
+            self.samples[place] = sample_file(self.host, hierarchy, file, instance.control.parts[part])
         if self.samples[place] is False:
             instance.missing[part] = "ENOENT"
         else:

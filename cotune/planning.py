@@ -43,10 +43,10 @@ class HostExplain(Explain):
         if symbol == "ENOENT" and instance.control.scope == "cgroup":
             return missing_file(self.host, instance.control, file)
         if symbol == "ENOENT":
-            where = "sysctl" if instance.control.scope == "sysctl" else "file"
-            return Support(
-                "no", f"this kernel ({self.host.release}) has no {where} {target.knob}", "a kernel that has it"
-            )
+            if instance.control.scope == "sysctl":
+                file = target.path.removeprefix("/proc/sys/").replace("/", ".")
+                return Support("no", f"this kernel ({self.host.release}) has no sysctl {file}", "a kernel that has it")
+            return Support("no", f"this device has no {file}", "a device whose driver has it")
         if symbol == "EINVAL" and file == "wbt_lat_usec":
             return Support("no", "writeback throttling is not set up on this queue", "a disk whose driver uses blk-wbt")
         if symbol in ("EACCES", "EPERM"):

@@ -60,7 +60,8 @@ def _real(root: str, state_dir: Path | None) -> Iterator[Session]:
 def _simulated(name: str, state_dir: Path | None) -> Iterator[Session]:
     from cotune.sim.kernel import SimKernel
 
-    state = given_state(state_dir or default_state("/").path / "sim" / name)
+    # apart from the running host's transactions: another boot id there would look like a reboot
+    state = given_state((state_dir or default_state("/").path) / "sim" / name)
     path = state.path / f"{name}.json"
     kernel = SimKernel.load(name, path) if path.exists() else SimKernel(name)
     if not path.exists():

@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     ``files`` is cgroup version (``v1``, ``v2``) or ``any`` → file name; ``fresh`` is what a new cgroup starts with,
     None when it copies its parent; ``knob`` the profile key shown for it; ``at_root`` whether the root group has the
-    file too.
+    file too; ``sign`` a file of the root group without which the kernel has this file nowhere.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Part(NamedTuple):
     files: dict[str, str]
     fresh: Value | None = None
     at_root: bool = True
+    sign: str = ""
 
 
 class Control:

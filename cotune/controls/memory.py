@@ -108,6 +108,8 @@ class DirtyPair(Pair):
     controller = "memory"
 
 
+#: every ANCK kernel with the watermark and priority files has this one in the root group too (mm/memcontrol.c, ANCK)
+_ANCK_SIGN = "memory.use_priority_oom"
 CONTROLS: tuple[Control, ...] = (
     MemoryLimit(
         Part("limit", "memory.limit", {"v1": "memory.limit_in_bytes"}, NO_LIMIT),
@@ -126,24 +128,42 @@ CONTROLS: tuple[Control, ...] = (
     ),
     WatermarkMinAdj(
         "memory.wmark_min_adj",
-        Part("wmark_min_adj", "memory.wmark_min_adj", {"v1": "memory.wmark_min_adj"}, at_root=False),
+        Part("wmark_min_adj", "memory.wmark_min_adj", {"v1": "memory.wmark_min_adj"}, at_root=False, sign=_ANCK_SIGN),
     ),
     MemoryNumber(
-        "memory.wmark_ratio", Part("wmark_ratio", "memory.wmark_ratio", {"v1": "memory.wmark_ratio"}, at_root=False)
+        "memory.wmark_ratio",
+        Part("wmark_ratio", "memory.wmark_ratio", {"v1": "memory.wmark_ratio"}, at_root=False, sign=_ANCK_SIGN),
     ),
-    MemoryNumber("memory.priority", Part("priority", "memory.priority", {"v1": "memory.priority"}, 0, at_root=False)),
+    MemoryNumber(
+        "memory.priority",
+        Part("priority", "memory.priority", {"v1": "memory.priority"}, 0, at_root=False, sign=_ANCK_SIGN),
+    ),
     MemoryNumber(
         "memory.use_priority_oom",
         Part("use_priority_oom", "memory.use_priority_oom", {"v1": "memory.use_priority_oom"}, 0),
     ),
     DirtyPair(
         "memory.dirty",
-        Part("ratio", "memory.dirty_ratio", {"v1": "memory.dirty_ratio"}, 0, at_root=False),
-        Part("bytes", "memory.dirty_bytes", {"v1": "memory.dirty_bytes"}, 0, at_root=False),
+        Part("ratio", "memory.dirty_ratio", {"v1": "memory.dirty_ratio"}, 0, at_root=False, sign=_ANCK_SIGN),
+        Part("bytes", "memory.dirty_bytes", {"v1": "memory.dirty_bytes"}, 0, at_root=False, sign=_ANCK_SIGN),
     ),
     DirtyPair(
         "memory.dirty_background",
-        Part("ratio", "memory.dirty_background_ratio", {"v1": "memory.dirty_background_ratio"}, 0, at_root=False),
-        Part("bytes", "memory.dirty_background_bytes", {"v1": "memory.dirty_background_bytes"}, 0, at_root=False),
+        Part(
+            "ratio",
+            "memory.dirty_background_ratio",
+            {"v1": "memory.dirty_background_ratio"},
+            0,
+            at_root=False,
+            sign=_ANCK_SIGN,
+        ),
+        Part(
+            "bytes",
+            "memory.dirty_background_bytes",
+            {"v1": "memory.dirty_background_bytes"},
+            0,
+            at_root=False,
+            sign=_ANCK_SIGN,
+        ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cotune.controls import CONTROLS
-from cotune.controls.base import Control
+from cotune.controls.base import Control, Part
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
 from cotune.knobs.base import Knob
@@ -62,23 +62,18 @@ def missing_file(host: Host, control: Control, file: str) -> Support:
     return Support("no", reason, "a kernel built with it")
 
 
-def sample_file(host: Host, hierarchy: Hierarchy, file: str, at_root: bool = False) -> bool | None:
+def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None = None) -> bool | None:
     """Whether the groups of a hierarchy have a file; None when there is no group to look at.
 
-    ``at_root`` says that the root group has the file wherever other groups do, so that the root decides. Other files
-    are looked for in a child group.
+    ``part`` tells when the root group alone decides. Other files are looked for in a child group.
     """
     kernel = host.kernel
     if kernel.exists(f"{hierarchy.point}/{file}"):
         return True
-    if at_root:
+    if part and (part.at_root or (part.sign and not kernel.exists(f"{hierarchy.point}/{part.sign}"))):
         return False
-    for child in kernel.subdirs(hierarchy.point):
-        if kernel.exists(f"{hierarchy.point}/{child}/{file}"):
-            return True
-        if kernel.exists(f"{hierarchy.point}/{child}"):
-            return False  # otherwise it vanished in this moment and tells nothing
-    return None
+    children = kernel.subdirs(hierarchy.point)
+    return kernel.exists(f"{hierarchy.point}/{children[0]}/{file}") if children else None
 
 
 def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
@@ -89,7 +84,7 @@ def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
     file = part.files.get(f"v{hierarchy.version}")
     if file is None:
         return no_dialect(control, hierarchy)
-    found = sample_file(host, hierarchy, file, part.at_root)
+    found = sample_file(host, hierarchy, file, part)
     if found is None:
         return Support("unknown", f"no child group to look for {file} in", "create a group and ask again")
     if not found:

@@ -152,9 +152,11 @@ class _Checker:
         self._match(group, path)
         self._pairs((*path, "memory"), "")
         cpu = _mapping(group.get("cpu"))
-        if cpu.get("smt_expeller") is True and cpu.get("identity", "high") != "high":
-            identity = self.tree.origin((*path, "cpu", "identity"))
-            hint = f"identity is {shown(cpu['identity'])} at {identity}"
+        if cpu.get("smt_expeller") is True and cpu.get("identity") != "high":
+            hint = "set identity: high beside it"
+            if "identity" in cpu:
+                identity = self.tree.origin((*path, "cpu", "identity"))
+                hint = f"identity is {shown(cpu['identity'])} at {identity}"
             self._problem((*path, "cpu", "smt_expeller"), "smt_expeller needs identity: high", hint)
         for index, item in enumerate(_list(at(group, ("io", "throttle")))):
             below = (*path, "io", "throttle", index)

@@ -10,7 +10,7 @@ import fnmatch
 from collections.abc import Iterable
 
 from cotune.controls import CONTROLS
-from cotune.errors import Unsupported
+from cotune.errors import PlanRefused, Unsupported
 from cotune.host.facts import Host
 from cotune.host.support import probe
 from cotune.knobs import BY_KEY
@@ -54,15 +54,21 @@ def check_requirements(profile: Profile, host: Host) -> None:
 
 def _add_gates(host: Host, resolved: Resolved) -> None:
     """Put the global switch of a feature among the wanted values when a control that needs it is used."""
-    named = {setting.target.path for setting in resolved.settings}
+    named = {setting.target.path: setting for setting in resolved.settings}
     for setting in list(resolved.settings):
         gate = CONTROLS[setting.target.control].gate
         if gate is None:
             continue
         target = sysctl_target(gate, None)
+        switch = named.get(target.path)
+        if switch is not None and str(switch.value) != "1":
+            raise PlanRefused(
+                f"{switch.origin}: {gate} is switched off, but {setting.target.knob} at {setting.origin} needs it on",
+                "leave the switch to cotune, or drop the knob",
+            )
         if target.path not in named and host.kernel.exists(target.path):
-            named.add(target.path)
-            resolved.settings.append(Setting(target, "1", setting.origin, implied=True))
+            named[target.path] = Setting(target, "1", setting.origin, implied=True)
+            resolved.settings.append(named[target.path])
 
 
 def selected(resource: str, only: Iterable[str]) -> bool:

@@ -58,6 +58,11 @@ class GroupResolver:
         matched = self._matches(name, data, hierarchies)
         if not matched:
             self._nothing(name, data)
+        if not knobs and (data.get("create") or data.get("tasks") or self.pids.get(name)):
+            origin = self.profile.origin("groups", name)
+            self.out.notes.append(
+                f"{origin}: group {name} sets no value, so there is no controller to create it or move tasks in"
+            )
         for group, rank in matched:
             for knob, value, origin, row in knobs:
                 self._want(name, data, group, rank, knob, value, origin, row)

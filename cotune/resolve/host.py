@@ -106,9 +106,7 @@ class HostResolver:
             knob = known[f"mount.{name}"]
             target = Target(knob.control, knob.part, f"mount:{point}", point, point, name, knob.key)
             wanted = knob.type.resolve(value, self.host.context)
-            self._add(
-                Setting(target, wanted, self.profile.origin("host", "mounts", index, "options", name))
-            )
+            self._add(Setting(target, wanted, self.profile.origin("host", "mounts", index, "options", name)))
 
     def _check_barrier(self, index: int, item: dict[str, Any], point: str) -> None:
         if item.get("options", {}).get("barrier") is not False or item.get("accept_data_loss"):

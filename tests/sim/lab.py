@@ -32,6 +32,7 @@ def snapshot(kernel: SimKernel) -> dict[str, str]:
     values: dict[str, str] = {}
     for top in ("/sys/fs/cgroup", "/proc/sys", "/sys/block"):
         _walk(kernel, top, values)
+    values.pop("/proc/sys/kernel/random/boot_id", None)  # every simulated host has its own
     values["mounts"] = str(kernel.mounts())
     return values
 

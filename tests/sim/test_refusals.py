@@ -107,7 +107,7 @@ def test_a_kernel_that_refuses_to_be_put_back_is_named(tmp_path: Path) -> None:
     kernel = FaultyKernel(
         lab.kernel,
         [
-            Fault(1, pattern="*/batch/jobs/pids.max", number=errno.EIO),
+            Fault(1, pattern="*/batch/jobs/cgroup.procs", number=errno.EIO),
             Fault(2, pattern=path, number=errno.EBUSY, lasting=True),
         ],
     )

@@ -311,7 +311,7 @@ def test_warnings(tmp_path: Path, body: str, expected: str) -> None:
         "groups: {g: {match: {cgroup: system.slices}, cpu: {shares: 2}}}",
         "groups: {g: {match: {cgroup: 'a/**/b?/[!x]*/[]-]'}, cpu: {shares: 2}}}",
         "groups: {g: {match: {cgroup: 'system.slice/dev-disk\\x2dby.swap'}}}",
-        "groups: {g: {match: {cgroup: a}, cpu: {smt_expeller: true}}}",
+        "groups: {g: {match: {cgroup: a}, cpu: {smt_expeller: true, identity: high}}}",
         "groups: {g: {match: {cgroup: a}, cpu: {smt_expeller: false, identity: low}}}",
         "groups: {g: {match: {systemd: 'user@1000.service'}}}",
         "host: {sysctl: {kernel.printk: 4 4 1 7, fs.file-max: 1000000, kernel.sysrq: true}}",
