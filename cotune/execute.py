@@ -34,7 +34,8 @@ class StepFailed(Exception):
         """File, value, errno and the likely cause, in one sentence."""
         cause = CONTROLS[self.step.target.control].causes.get(self.symbol, "") if self.step.target.control else ""
         what = f"writing {self.text.strip()!r} to" if self.step.op in ("write", "move") else self.step.op
-        sentence = f"{what} {self.step.target.path}: {self.symbol} ({self.error.strerror})"
+        where = self.step.target.path + (f" with {self.text!r}" if self.step.op == "remount" else "")
+        sentence = f"{what} {where}: {self.symbol} ({self.error.strerror})"
         return sentence + (f"; likely cause: {cause}" if cause else "")
 
 

@@ -85,9 +85,9 @@ def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
     if file is None:
         return no_dialect(control, hierarchy)
     found = sample_file(host, hierarchy, file, part)
-    if found is None:
+    if found is None and knob.confidence != "live":
         return Support("unknown", f"no child group to look for {file} in", "create a group and ask again")
-    if not found:
+    if found is False:
         return missing_file(host, control, file)
     if control.gate and host.text("/proc/sys/" + control.gate.replace(".", "/")) == "0":
         return Support("gated", f"{control.gate} is 0", "cotune sets it to 1 when a profile uses this knob")

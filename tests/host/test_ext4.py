@@ -148,13 +148,13 @@ def test_refused_or_done_as_a_whole(
     before, groups = state(loop, point), lab.snapshot()
     svc = {"svc": {"match": {"cgroup": lab.path("svc")}, "cpu": {"shares": 4096}}}
     run = lab.run("apply", lab.profile(groups=svc, host=mounts(point, options)))
-    print(run)
     if run.code == 0:  # other kernels may take it
         lab.run("rollback").expect(0)
     else:
         run.expect(4)
         assert str(point) in run.err
         assert "EINVAL" in run.err
+        assert f"commit={options['commit']}" in run.err
     assert state(loop, point) == before
     assert lab.snapshot() == groups
 
