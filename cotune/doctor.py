@@ -170,6 +170,8 @@ def _state(session: Session) -> list[Finding]:
         transactions = session.journal.load()
     except CotuneError as error:
         return [*findings, Finding("state", PROBLEM, error.message, error.hint)]
+    except OSError as error:
+        return [*findings, Finding("state", PROBLEM, f"{session.state.transactions}: {error.strerror}")]
     for transaction in transactions:
         if transaction.cut_off:
             text = f"transaction {transaction.id} was cut off by a crash"

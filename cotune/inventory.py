@@ -162,8 +162,8 @@ def near_groups(host: Host, group: str) -> str:
 
 
 def _similar(word: str, choices: Iterable[str]) -> str:
-    close = get_close_matches(word, list(choices), n=3)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+    close = get_close_matches(word, list(choices), n=1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def _group_targets(host: Host, place: Place) -> Iterator[Target]:

@@ -11,6 +11,10 @@ from cotune.units import SIZE_UNITS
 Written = str | int | float | bool
 
 
+#: A larger number of CPUs is not taken for a quota.
+_MOST_CPUS = 65536
+
+
 class Inexpressible(Exception):
     """A value that no profile can ask for; the message says why."""
 
@@ -70,6 +74,6 @@ def _cpus(quota: int, period: int) -> int | float | None:
     if period <= 0:
         return None
     cpus = round(quota / period, 2)
-    if cpus <= 0 or round(cpus * period) != quota:
+    if not 0 < cpus <= _MOST_CPUS or round(cpus * period) != quota:
         return None
     return int(cpus) if cpus == int(cpus) else cpus

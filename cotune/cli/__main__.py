@@ -12,8 +12,9 @@ def main() -> None:
 
         print(f"cotune {__version__}")
         return
-    from cotune.cli.app import run
+    from cotune.cli.app import prepare_process, run
 
+    prepare_process()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cotune.cli.context import Globals
-from cotune.errors import CotuneError, ProfileError
+from cotune.errors import CotuneError, ProfileError, UsageError
 
 if TYPE_CHECKING:
     import typer
@@ -80,14 +80,11 @@ def find_verb(arguments: list[str]) -> str | None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    # a command lives for a moment and makes many small records but no cycles worth collecting
-    gc.disable()
     completing = any(name.startswith("_COTUNE_COMPLETE") or name == "_TYPER_COMPLETE_ARGS" for name in os.environ)
     verb = None if completing else find_verb(arguments)
     settings = Globals(json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)
     try:
-        return _invoke(build(verb), arguments)
+        return _invoke(build(verb), arguments, verb, settings)
     except CotuneError as error:
         return _report(error, verb, settings)
     except KeyboardInterrupt:
@@ -101,12 +98,19 @@ def run(arguments: list[str]) -> int:
         return _internal(error, settings)
 
 
+def prepare_process() -> None:
+    """What a process of our own needs, and a caller of :func:`run` might not want."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    # a command lives for a moment and makes many small records but no cycles worth collecting
+    gc.disable()
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """A termination request ends like Ctrl-C: what was begun is undone first."""
     raise KeyboardInterrupt
 
 
-def _invoke(app: typer.Typer, arguments: list[str]) -> int:
+def _invoke(app: typer.Typer, arguments: list[str], verb: str | None, settings: Globals) -> int:
     import typer
 
     try:
@@ -114,12 +118,14 @@ def _invoke(app: typer.Typer, arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except typer.TyperException as error:
-        return _usage(error)
+        return _usage(error, verb, settings)
     return result if isinstance(result, int) else 0
 
 
-def _usage(error: typer.TyperException) -> int:
+def _usage(error: typer.TyperException, verb: str | None, settings: Globals) -> int:
     """A command line Typer does not understand; it knows best how to show that."""
+    if settings.json:
+        return _report(UsageError(str(error), f"see cotune {verb or ''} --help"), verb, settings)
     show = getattr(error, "show", None)
     if show is not None:
         show()
@@ -141,7 +147,7 @@ def _report(error: CotuneError, verb: str | None, settings: Globals) -> int:
             if isinstance(error, ProfileError)
             else [{"message": error.message, "hint": error.hint}]
         )
-        record = {"schema": f"cotune.{verb}/v1", "exit": error.exit_code, "errors": problems}
+        record = {"schema": f"cotune.{verb or 'error'}/v1", "exit": error.exit_code, "errors": problems}
         print(json.dumps(record, indent=2))
         return error.exit_code
     print(f"cotune: {error.message}", file=sys.stderr)

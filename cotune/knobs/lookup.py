@@ -32,7 +32,7 @@ def need_knobs(word: str) -> list[Knob]:
     found = find_knobs(word)
     if not found:
         names = {name: None for knob in KNOBS for name in (knob.key, *knob_files(knob).values())}
-        close = get_close_matches(word, names, n=3, cutoff=0.75)
-        hint = f"did you mean {' or '.join(close)}?" if close else "cotune knobs lists them"
+        close = get_close_matches(word, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else "cotune knobs lists them"
         raise UsageError(f"{word} is neither a knob nor the file of one", hint)
     return found

@@ -22,7 +22,8 @@ def test_it_tells_and_does_the_whole_job(anck: Cotune) -> None:
         "$ cotune diff online-offline",
         "$ cotune apply online-offline",
         "nothing to do: the host is as the profile wants it",
-        "writes 1024 to /sys/fs/cgroup/cpu,cpuacct/offline/cpu.shares",
+        "another agent writes 1024 to",
+        "/sys/fs/cgroup/cpu,cpuacct/offline/cpu.shares",
         "1 drifted",
         "cpu.shares = 1024  drifted",
         "$ cotune rollback --profile online-offline",
@@ -47,7 +48,7 @@ def test_json(anck: Cotune) -> None:
 def test_keep(real: Cotune) -> None:
     record = real.json("demo", "--keep")
     kept = Path(record["state_dir"])
-    assert (kept / "anck-4.19.json").exists()
+    assert list(kept.rglob("anck-4.19.json"))
     assert "cotune --sim anck-4.19 --state-dir" in " ".join(real("demo", "--keep").out.split())
 
 

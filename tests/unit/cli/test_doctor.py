@@ -57,7 +57,7 @@ def test_drift_and_damage_are_told(anck: Cotune) -> None:
     assert "ok: 1 values of test, none drifted" in texts(anck.json("doctor"), "state")
     anck.write("/sys/fs/cgroup/cpu/user.slice/cpu.shares", "77")
     assert "warning: 1 of 1 values of test were changed by somebody else" in texts(anck.json("doctor"), "state")
-    journal = next((anck.directory / "transactions").glob("*.jsonl"))
+    journal = next(anck.directory.rglob("000001.jsonl"))
     lines = journal.read_text().splitlines()
     journal.write_text(lines[0] + "\n")
     assert "problem: transaction 000001 was cut off by a crash" in texts(anck.json("doctor"), "state")

@@ -21,11 +21,11 @@ def test_a_value_as_applied(anck: Cotune) -> None:
     anck("apply", path)
     value = values(anck, "user.slice")["cpu.shares"]
     assert (value["current"], value["applied"], value["original"], value["drift"]) == (512, 512, 1024, False)
-    assert (value["profile"], value["transaction"], value["origin"]) == ("test", "000001", f"{path}:5:53")
+    assert (value["profile"], value["transaction"], value["origin"]) == ("test", "000001", f"{path}:5:52")
     assert value["writer"] == "cotune, transaction 000001"
     text = anck("why", "user.slice").out
     assert "cpu.shares = 512  as applied" in text
-    assert f"from        {path}:5:53" in text
+    assert f"from        {path}:5:52" in text
     assert "original    1024" in text
 
 
@@ -94,12 +94,12 @@ def test_sysctls_and_paths_are_places_too(anck: Cotune) -> None:
 
 
 def test_masks_of_limits(anck: Cotune) -> None:
-    anck.write(f"{MEMORY}/system.slice/memory.limit_in_bytes", "1G")
+    anck.write(f"{MEMORY}/system.slice/memory.limit_in_bytes", "16G")
     anck.write(f"{CPU}/system.slice/cpu.cfs_quota_us", "150000")
     anck.write(f"{PIDS}/system.slice/pids.max", "100")
     found = values(anck, "system.slice/sshd.service", "--all")
     assert found["memory.limit"]["masked_by"]["resource"] == "cgroup:system.slice"
-    assert found["memory.limit"]["masked_by"]["value"] == "1GiB"
+    assert found["memory.limit"]["masked_by"]["value"] == "16GiB"
     assert found["cpu.quota"]["masked_by"]["value"] == "1.5 CPUs"
     assert found["pids.max"]["masked_by"]["value"] == "100"
     own = values(anck, "system.slice", "--all")
