@@ -65,6 +65,8 @@ def _check_permitted(host: Host, plan: Plan) -> None:
             allowed = host.kernel.writable(path.rpartition("/")[0]) or path.rpartition("/")[0] in created
         elif step.op == "write":
             allowed = step.target.unit in created or host.kernel.writable(path)
+        elif step.op == "move":
+            allowed = path in created or host.kernel.writable(f"{path}/cgroup.procs")
         else:
             allowed = step.op != "remount"
         if not allowed:
@@ -142,6 +144,9 @@ class _Run:
         try:
             perform(self.host, step)
         except StepFailed as failure:
+            if step.op == "mkdir":  # somebody else made it, or nobody did: not ours to remove
+                created = self.transaction.created
+                self.transaction.not_made = created[created.index(step.target.path) :]
             if not self._tolerated(step, failure):
                 raise
 

@@ -190,7 +190,8 @@ def _state(session: Session) -> list[Finding]:
 
 
 def _directory(path: Path) -> Finding:
-    existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
+    # os.path, because Path.exists raises below a directory that may not be searched
+    existing = next((c for c in (path, *path.parents) if os.path.exists(c)), Path("/"))
     if not existing.is_dir():
         return Finding("state", PROBLEM, f"{path}: {existing} is not a directory", "pass --state-dir")
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -57,6 +57,8 @@ class Transaction:
     undo_values: dict[Key, list[Value | None]] = field(default_factory=dict)
     #: keys the apply could not write and left out
     skipped: set[Key] = field(default_factory=set)
+    #: groups of ``created`` that the apply could not make, so that what is there is somebody else's
+    not_made: list[str] = field(default_factory=list)
 
     @property
     def in_force(self) -> bool:
@@ -212,6 +214,7 @@ def _update(transaction: Transaction, record: dict[str, Any]) -> None:
     transaction.updated = record["time"]
     transaction.notes += record.get("notes", [])
     transaction.left = record.get("left", [])
+    transaction.not_made = record.get("not_made", transaction.not_made)
     transaction.skipped |= {(path, row) for path, row in record.get("skipped", [])}
     for path, row, values in record.get("undo", []):
         transaction.undo_values.setdefault((path, row), []).extend(values)

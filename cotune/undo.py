@@ -60,7 +60,9 @@ class _Undo:
         for entry in outcome.entries:
             values.setdefault(entry.target.key, []).extend(entry.ours)
         undo_values = [[path, row, list(dict.fromkeys(ours))] for (path, row), ours in values.items() if ours]
-        self.journal.append(self.transaction, ROLLING_BACK, self.now(), undo=undo_values)
+        self.journal.append(
+            self.transaction, ROLLING_BACK, self.now(), undo=undo_values, not_made=self.transaction.not_made
+        )
         self._move_back()
         self._remove_groups()
         failed: set[Key] = set()
@@ -146,6 +148,8 @@ class _Undo:
 
     def _remove_groups(self) -> None:
         for directory in reversed(self.transaction.created):
+            if directory in self.transaction.not_made:
+                continue
             existed = self.host.kernel.exists(directory)
             error = remove_group(self.host, directory)
             if error is not None:

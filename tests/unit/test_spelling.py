@@ -65,7 +65,8 @@ def test_what_cannot_be_said(key: str, value: int) -> None:
 
 
 _text = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_categories=("Cs", "Cc")), min_size=1)
-_scalars = st.one_of(st.booleans(), st.integers(-(2**40), 2**40), _text, st.sampled_from(["on", "0-3,8", "8:32", "1e3"]))
+_tricky = st.sampled_from(["on", "0-3,8", "8:32", "1e3", ".inf", "- a", "a: b", "a #b", "~", "{x}", "0o7", "1_0"])
+_scalars = st.one_of(st.booleans(), st.integers(-(2**40), 2**40), _text, _tricky)
 _data = st.dictionaries(
     _text.filter(lambda key: key != "<<"),
     st.recursive(

@@ -38,11 +38,11 @@ def test_profiles_errors(anck: Cotune, arguments: list[str], hint: str) -> None:
 def test_knobs(anck: Cotune, mainline: Cotune) -> None:
     assert {knob["key"] for knob in anck.json("knobs")["knobs"]} == {knob.key for knob in KNOBS}
     assert all(k["key"].startswith("memory.") for k in anck.json("knobs", "--section", "memory")["knobs"])
-    assert [k["key"] for k in anck.json("knobs", "--section", "throttle")["knobs"]][0] == "io.throttle.read_bps"
+    assert len(anck.json("knobs", "--section", "throttle")["knobs"]) == 4
     supported = {k["key"] for k in mainline.json("knobs", "--supported")["knobs"]}
     assert "cpu.idle" in supported
     assert "cpu.identity" not in supported
-    assert "53 knobs, 5 of them not available here" in anck("knobs").out
+    assert f"{len(KNOBS)} knobs, 5 of them not available here" in anck("knobs").out
     assert "did you mean memory?" in anck.json("knobs", "--section", "memry", code=2)["errors"][0]["hint"]
 
 

@@ -45,7 +45,7 @@ def test_text(anck: Cotune) -> None:
     assert "kernel      4.19.91" in text
     assert "memory      64GiB  (pages of 4KiB)" in text
     assert "  cpu      v1  /sys/fs/cgroup/cpu,cpuacct" in text
-    assert "knobs not available (5)" in text
+    assert "knobs not available (5)\n  cpu.idle, memory.dirty_bytes, " in text
     assert max(len(line) for line in text.splitlines()) < 220
 
 

@@ -71,7 +71,10 @@ def test_groups_that_cotune_made_and_somebody_removed(anck: Cotune) -> None:
     assert "cpu.shares = gone" in anck("why", "new").out
 
 
-@pytest.mark.parametrize("word", ["memory.limit", "memory.limit_in_bytes", f"{MEMORY}/user.slice/memory.limit_in_bytes"])
+FILE = "memory.limit_in_bytes"
+
+
+@pytest.mark.parametrize("word", ["memory.limit", FILE, f"{MEMORY}/user.slice/{FILE}"])
 def test_naming_one_value_that_nobody_holds(anck: Cotune, word: str) -> None:
     found = values(anck, "user.slice", word)
     assert list(found) == ["memory.limit"]
