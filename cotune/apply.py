@@ -19,6 +19,7 @@ from cotune.planning import Options, fails_when_unsupported, make_plan
 from cotune.profile.load import Profile
 from cotune.recover import recover_cut_off
 from cotune.undo import UndoResult, undo
+from cotune.units import count
 
 _NOT_THERE = (errno.ENOENT, errno.EOPNOTSUPP)
 Progress = Callable[[int, int], None]
@@ -209,7 +210,7 @@ class _Mismatch(Exception):
 
 
 def _failure(why: str, outcome: UndoResult) -> CotuneError:
-    undone = f"{len(outcome.restored)} values restored, {len(outcome.removed)} groups removed"
+    undone = f"{count(len(outcome.restored), 'value')} restored, {count(len(outcome.removed), 'group')} removed"
     if outcome.left:
         return RollbackIncomplete(
             f"{why}. Rolling back left something behind ({undone}):\n" + "\n".join(outcome.left),

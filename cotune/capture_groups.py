@@ -60,11 +60,11 @@ class GroupCapture:
         if has_wildcard(group) or cgroup_problem(group) or not group.isprintable():
             self.left_out.append(f"cgroup:{group!r}: its name cannot stand in a profile")
             return
-        name = self._name(group, set(found))
+        name = self._name(group, found)
         self.names[group] = name
         found[name] = {"match": {"cgroup": group}, **families}
 
-    def _name(self, group: str, taken: set[str]) -> str:
+    def _name(self, group: str, taken: dict[str, Any]) -> str:
         """A name for the group in the profile: its path with what a name may not hold replaced."""
         base = re.sub(r"[^A-Za-z0-9_.-]+", "-", group).strip(".-")[:_NAME_LENGTH] or "group"
         name, count = base, 1

@@ -20,6 +20,7 @@ from cotune.planning import Options, make_plan
 from cotune.profile.load import Profile
 from cotune.profile.schema import knob_at
 from cotune.session import Session
+from cotune.units import count
 
 #: How much a finding matters, in this order.
 OK, INFO, WARNING, PROBLEM = "ok", "info", "warning", "problem"
@@ -182,10 +183,10 @@ def _state(session: Session) -> list[Finding]:
     if not names:
         findings.append(Finding("state", OK, "nothing is applied"))
     elif found.drift:
-        text = f"{len(found.drift)} of {found.held} values of {', '.join(names)} were changed by somebody else"
+        text = f"{len(found.drift)} of {count(found.held, 'value')} of {', '.join(names)} were changed by somebody else"
         findings.append(Finding("state", WARNING, text, "cotune status names them, apply sets them again"))
     else:
-        findings.append(Finding("state", OK, f"{found.held} values of {', '.join(names)}, none drifted"))
+        findings.append(Finding("state", OK, f"{count(found.held, 'value')} of {', '.join(names)}, none drifted"))
     return findings
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cotune.controls.base import Value
-from cotune.errors import CotuneError, NotPermitted, Origin
+from cotune.errors import CotuneError, NotPermitted, Origin, UsageError
 from cotune.model import Entry, Key, Move, Target
 from cotune.state import StateDir, make_private
 
@@ -89,6 +89,8 @@ class Journal:
             return []
         except PermissionError as error:
             raise NotPermitted(f"{self.state.transactions}: {error.strerror}", "run as the user who applied") from None
+        except OSError as error:
+            raise UsageError(f"{self.state.transactions}: {error.strerror}", "pass another --state-dir") from None
         return [self._read(self.state.transactions / name) for name in names]
 
     def next_id(self) -> str:

@@ -136,8 +136,8 @@ class Entry(NamedTuple):
 
     ``old`` is the value before (None: not known), ``new`` the one wanted (None: whatever the kernel makes of it),
     ``ours`` every value it takes on the way (None: one that the kernel chooses; empty: it is not touched), ``read``
-    what the file printed before where that is not the value itself. ``effect`` marks a value that changes only as a side effect of another; ``released`` one that the
-    profile gave up.
+    what the file printed before where that is not the value itself. ``effect`` marks a value that changes only as a
+    side effect of another; ``released`` one that the profile gave up.
     """
 
     target: Target

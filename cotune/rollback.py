@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cotune.controls.base import Value
 from cotune.errors import PlanRefused, UsageError
 from cotune.host.facts import Host
 from cotune.journal import COMMITTED, PARTIAL, Journal, Transaction
 from cotune.ledger import Ledger
+from cotune.model import Key
 from cotune.undo import UndoResult, undo
 
 
@@ -44,8 +46,30 @@ def rollback(
     force: bool = False,
 ) -> list[tuple[Transaction, UndoResult]]:
     """Undo the selected transactions, newest first, each on its own. Call with the lock held, after recovery."""
-    chosen = choose(journal.load(), host.boot_id, selection)
-    return [(transaction, undo(host, journal, transaction, now, force)) for transaction in chosen]
+    transactions = journal.load()
+    chosen = choose(transactions, host.boot_id, selection)
+    to_baseline = selection.profile is not None or selection.label is not None
+    return [
+        (t, undo(host, journal, t, now, force, _restored_since(transactions, t, selection) if to_baseline else None))
+        for t in chosen
+    ]
+
+
+def _restored_since(
+    transactions: list[Transaction], transaction: Transaction, selection: Selection
+) -> dict[Key, set[Value]]:
+    """Values that undoing later transactions of the same selection put back.
+
+    On the way to the baseline they are ours: a drift that a later apply mended comes back for a moment.
+    """
+    values: dict[Key, set[Value]] = {}
+    for later in transactions:
+        same = later.profile == selection.profile if selection.profile is not None else later.label == selection.label
+        if same and later.id > transaction.id and later.boot_id == transaction.boot_id:
+            for entry in later.entries:
+                known = {value for value in (entry.old, entry.read) if value is not None}
+                values.setdefault(entry.target.key, set()).update(known)
+    return values
 
 
 def _find(transactions: list[Transaction], in_force: list[Transaction], number: str) -> Transaction:

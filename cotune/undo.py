@@ -21,6 +21,7 @@ from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transact
 from cotune.model import Entry, Key, Setting, Step
 from cotune.observe import observe
 from cotune.plan import GATES, Explain, order_undo, plan_instances
+from cotune.units import count
 
 _STILL_COUNTED = (errno.EINVAL, errno.EBUSY)
 _PATIENCE = 1.0
@@ -37,17 +38,32 @@ class UndoResult(NamedTuple):
 
 
 def undo(
-    host: Host, journal: Journal, transaction: Transaction, now: Callable[[], str], force: bool = False
+    host: Host,
+    journal: Journal,
+    transaction: Transaction,
+    now: Callable[[], str],
+    force: bool = False,
+    trusted: dict[Key, set[Value]] | None = None,
 ) -> UndoResult:
-    """Undo one transaction and record the outcome. ``force`` also overwrites values a third party set."""
-    return _Undo(host, journal, transaction, now, force).run()
+    """Undo one transaction and record the outcome.
+
+    ``force`` also overwrites values a third party set; ``trusted`` are further values, by key, that count as ours.
+    """
+    return _Undo(host, journal, transaction, now, force, trusted or {}).run()
 
 
 class _Undo:
     def __init__(
-        self, host: Host, journal: Journal, transaction: Transaction, now: Callable[[], str], force: bool
+        self,
+        host: Host,
+        journal: Journal,
+        transaction: Transaction,
+        now: Callable[[], str],
+        force: bool,
+        trusted: dict[Key, set[Value]],
     ) -> None:
-        self.host, self.journal, self.transaction, self.now, self.force = host, journal, transaction, now, force
+        self.host, self.journal, self.transaction, self.now = host, journal, transaction, now
+        self.force, self.trusted = force, trusted
         self.result = UndoResult([], [], [], [])
         self.patience = _PATIENCE
 
@@ -119,7 +135,7 @@ class _Undo:
         passed = [*entry.ours, *self.transaction.undo_values.get(entry.target.key, [])]
         if None in passed:
             return False  # the kernel chose the value: any may be its
-        ours = {entry.old, entry.new, entry.read, *passed}
+        ours = {entry.old, entry.new, entry.read, *passed, *self.trusted.get(entry.target.key, ())}
         return now not in ours and not any(value is not None and reader.agrees(entry.target, value) for value in ours)
 
     def _original(self, entry: Entry) -> Setting | None:
@@ -166,7 +182,7 @@ class _Undo:
         names = [f"{pid} ({p.comm})" for pid in pids[:5] if (p := read_process(self.host.kernel, int(pid)))]
         parts = []
         if pids:
-            parts.append(f"{len(pids)} foreign processes in it: {', '.join(names)}")
+            parts.append(f"{count(len(pids), 'foreign task')} in it: {', '.join(names)}")
         if children:
             parts.append(f"child groups {', '.join(children[:5])}")
         return "; ".join(parts) or "the kernel says it is busy"

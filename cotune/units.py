@@ -128,3 +128,8 @@ def human_size(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f}{name}"
     return f"{size}B"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: ``1 value``, ``2 values``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cotune.cli.context import Cli, Line, command
+from cotune.units import count
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +84,7 @@ def _text(text: str) -> Iterator[Line]:
 
 def _written(output: Path, groups: list[str]) -> Iterator[Line]:
     names = f": {', '.join(groups)}" if groups else ""
-    yield [("bold", f"{output}"), ("", f" holds {len(groups)} groups{names}")]
+    yield [("bold", f"{output}"), ("", f" holds {count(len(groups), 'group')}{names}")]
     yield [("dim", f"check it with: cotune diff {output}")]
 
 

@@ -13,6 +13,7 @@ from cotune.errors import UsageError
 from cotune.journal import Transaction
 from cotune.planning import show_value
 from cotune.undo import UndoResult
+from cotune.units import count
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
     def rollback(
         cli: Cli,
         transaction: Annotated[
-            str | None, typer.Argument(metavar="[TXN]", help="Number of the transaction; the newest if left out.")
+            str | None, typer.Argument(metavar="TXN", help="Number of the transaction; the newest if left out.")
         ] = None,
         profile: Annotated[
             str | None,
@@ -98,7 +99,8 @@ def _lines(done: list[tuple[Transaction, UndoResult]]) -> Iterator[Line]:
     if not done:
         yield [("bold", "nothing to roll back")]
     for transaction, result in done:
-        yield [("bold", f"transaction {transaction.id} ({transaction.profile} {transaction.version})")]
+        name = f"{transaction.profile} {transaction.version}".strip()
+        yield [("bold", f"transaction {transaction.id} ({name})")]
         for entry in result.restored:
             yield [
                 ("magenta", f"  < {entry.target.resource} {entry.target.knob}"),
@@ -113,7 +115,7 @@ def _lines(done: list[tuple[Transaction, UndoResult]]) -> Iterator[Line]:
         yield [
             (
                 "bold",
-                f"{len(result.restored)} values put back, {len(result.removed)} groups removed, "
-                f"{len(result.left)} left as they are",
+                f"{count(len(result.restored), 'value')} put back, {count(len(result.removed), 'group')} removed, "
+                f"{len(result.left)} left as found",
             )
         ]

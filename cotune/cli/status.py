@@ -11,6 +11,7 @@ from cotune.cli.context import Cli, Line, command
 from cotune.drift import Drift, Status
 from cotune.journal import Transaction
 from cotune.planning import show_value
+from cotune.units import count
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +74,7 @@ def _lines(found: Status, names: list[str], cut_off: list[Transaction]) -> Itera
         yield [("bold", "nothing is applied")]
         return
     gone = f", {found.vanished} went with their cgroup" if found.vanished else ""
-    text = f"{found.held} values held by {', '.join(names)}{gone}; "
+    text = f"{count(found.held, 'value')} held by {', '.join(names)}{gone}; "
     yield [("bold", text), ("red" if found.drift else "green", f"{len(found.drift)} drifted")]
 
 

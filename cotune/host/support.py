@@ -72,8 +72,13 @@ def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None =
         return True
     if part and (part.at_root or (part.sign and not kernel.exists(f"{hierarchy.point}/{part.sign}"))):
         return False
-    children = kernel.subdirs(hierarchy.point)
-    return kernel.exists(f"{hierarchy.point}/{children[0]}/{file}") if children else None
+    lacking = False
+    for child in kernel.subdirs(hierarchy.point):
+        if kernel.exists(f"{hierarchy.point}/{child}/{file}"):
+            return True
+        # a group that vanishes in this moment tells nothing, and loses its files before it goes: ask all
+        lacking = lacking or kernel.exists(f"{hierarchy.point}/{child}")
+    return False if lacking else None
 
 
 def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:

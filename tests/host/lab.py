@@ -232,7 +232,7 @@ def finish(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> Run:
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
-        pytest.fail(f"{process.args} did not end within {timeout} s\n{out}\n{err}")
+        pytest.fail(f"{process.args!r} did not end within {timeout} s\n{out}\n{err}")
     return Run(process.returncode, out, err)
 
 

@@ -31,10 +31,11 @@ def mount_it(lab: Lab, loop: Loop) -> Iterator[MountIt]:
     with contextlib.ExitStack() as stack:
 
         def mount(options: str) -> Path:
-            run = subprocess.run(["mount", "-o", options, loop.path, point], capture_output=True, text=True, check=False)
+            command = ["mount", "-o", options, loop.path, str(point)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
             if run.returncode:
                 pytest.skip(f"needs an ext4 that mounts with {options}: {run.stderr.strip()}")
-            stack.callback(subprocess.run, ["umount", point], check=True)
+            stack.callback(lambda: subprocess.run(["umount", point], check=True))
             return point
 
         yield mount
@@ -86,7 +87,8 @@ def test_there_and_back(lab: Lab, loop: Loop, mount_it: MountIt, initial: str) -
 
     lab.run("apply", profile).expect(0)
     options, [mount] = state(loop, point)
-    assert {"commit=33", "nobarrier", "discard", "noauto_da_alloc", "min_batch_time=12", "errors=continue"} <= set(options)
+    wanted = {"commit=33", "nobarrier", "discard", "noauto_da_alloc", "min_batch_time=12", "errors=continue"}
+    assert wanted <= set(options)
     assert "lazytime" in mount.super_options
     # nothing else moved
     touched = tuple(ALL)

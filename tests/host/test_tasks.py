@@ -17,7 +17,7 @@ import pytest
 from cotune.host.facts import Host
 from cotune.host.support import sample_file
 from cotune.kernel.real import RealKernel
-from tests.host.lab import CONTROLLERS, Lab, unique, wait_for
+from tests.host.lab import CONTROLLERS, Lab, finish, unique, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -37,7 +37,7 @@ def batch(lab: Lab, root_disk: str, **more: Any) -> dict[str, Any]:
 
 def everywhere(group: str) -> dict[str, str]:
     """The same group in every hierarchy."""
-    return {controller: group for controller in CONTROLLERS}
+    return dict.fromkeys(CONTROLLERS, group)
 
 
 @pytest.fixture
@@ -132,8 +132,7 @@ def test_a_process_ends_during_the_apply(origin: Lab, root_disk: str) -> None:
     wait_for(lab.dir("pids", "batch").is_dir, "the group is made")
     process.kill()
     process.wait()
-    out, err = apply.communicate(timeout=60)
-    assert (apply.returncode, "Traceback" in err) == (0, False), err
+    assert "Traceback" not in finish(apply).expect(0).err
     lab.run("status").expect(0)
     lab.run("rollback").expect(0)
     assert [path for path in lab.snapshot() if "batch" in path] == []
@@ -204,14 +203,34 @@ def test_groups_vanish_during_the_apply(lab: Lab) -> None:
     for name in gone:
         for controller in ("cpu", "memory"):
             lab.dir(controller, name).rmdir()
-    out, err = apply.communicate(timeout=60)
-    assert apply.returncode == 0, err
+    finish(apply).expect(0)
     left = [name for name in names if name not in gone]
     assert shares_of(lab, left) == {"55"}
     lab.run("diff", profile).expect(0)
     lab.run("status").expect(0)
     lab.run("rollback").expect(0)
     assert shares_of(lab, left) == {"1024"}
+
+
+def test_somebody_else_makes_the_group_first(lab: Lab) -> None:
+    """Between the plan and the mkdir: the group is theirs, so undoing the apply does not remove it."""
+    lab.make("")
+    new = {"match": {"cgroup": lab.path("new")}, "create": True, "cpu": {"shares": 5, "cpus": 0}, "pids": {"max": 9}}
+    profile = lab.profile(groups={"new": new})
+    process = lab.start_traced(["apply", profile], "-e", "trace=fsync", "-e", "inject=fsync:delay_exit=3000000:when=2")
+    wait_for(lambda: list(lab.state.rglob("*.jsonl")), "the journal is written")
+    lab.dir("cpuset", "new").mkdir()
+    lab.write("new", "cpuset.cpus", 0)
+    theirs = lab.snapshot()
+    run = finish(process).expect(4)
+    assert str(lab.dir("cpuset", "new")) in run.err
+    assert "EEXIST" in run.err
+    assert lab.snapshot() == theirs
+    lab.run("status").expect(0)
+    assert lab.run("rollback").expect(0).out.strip() == "nothing to roll back"
+    lab.run("apply", profile).expect(0)
+    lab.run("rollback").expect(0)
+    assert lab.snapshot() == theirs
 
 
 @contextlib.contextmanager

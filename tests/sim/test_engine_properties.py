@@ -134,7 +134,7 @@ def test_apply_takeover_and_rollback(
     dirty_first: dict[str, Any],
     dirty_second: dict[str, Any],
 ) -> None:
-    """Limits raised and lowered at once meet no errno; a takeover leaves no difference; rollbacks give every step back."""
+    """Limits raised and lowered at once meet no errno, a takeover leaves no difference, rollbacks give all back."""
     host = make_host()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -253,3 +253,14 @@ def test_the_journal_is_on_disk_before_the_first_change(tmp_path: Path) -> None:
     apply(lab.profile, Host(Watching(lab.kernel, [])), lab.journal, Options(), lambda: "now", lambda d, t: None)
     assert seen
     assert set(seen) == {1}
+
+
+def test_rolling_a_profile_back_goes_behind_a_drift_that_was_mended(tmp_path: Path) -> None:
+    """Undoing the mending transaction puts the drift back for a moment; the baseline lies behind it."""
+    lab = Lab(tmp_path)
+    run(lab.kernel, lab.journal, lab.profile)
+    lab.kernel.write("/proc/sys/vm/swappiness", "77")
+    assert run(lab.kernel, lab.journal, lab.profile).transaction is not None
+    undone = rollback(lab.host(), lab.journal, Selection(profile="p"), lambda: "now")
+    assert [result.left for _, result in undone] == [[], []]
+    assert changed(lab.before, snapshot(lab.kernel)) == {}

@@ -131,7 +131,7 @@ def test_mounts(anck: Cotune) -> None:
 
 def test_files(anck: Cotune, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    assert f"{path} holds 1 groups: kubepods" in anck("capture", "-o", str(path)).out
+    assert f"{path} holds 1 group: kubepods" in anck("capture", "-o", str(path)).out
     path.write_text("precious")
     assert "exists already" in anck("capture", "-o", str(path), code=2).err
     assert path.read_text() == "precious"

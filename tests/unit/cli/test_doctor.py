@@ -57,9 +57,9 @@ def test_tuned_is_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_drift_and_damage_are_told(anck: Cotune) -> None:
     anck("apply", anck.profile("groups:\n  web: {match: {cgroup: user.slice}, cpu: {shares: 512}}\n"))
-    assert "ok: 1 values of test, none drifted" in texts(anck.json("doctor"), "state")
+    assert "ok: 1 value of test, none drifted" in texts(anck.json("doctor"), "state")
     anck.write("/sys/fs/cgroup/cpu/user.slice/cpu.shares", "77")
-    assert "warning: 1 of 1 values of test were changed by somebody else" in texts(anck.json("doctor"), "state")
+    assert "warning: 1 of 1 value of test were changed by somebody else" in texts(anck.json("doctor"), "state")
     journal = next(anck.directory.rglob("000001.jsonl"))
     lines = journal.read_text().splitlines()
     journal.write_text(lines[0] + "\n")
