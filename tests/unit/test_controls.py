@@ -70,7 +70,11 @@ def _replay(old: Values, writes: list[Write]) -> Values:
 
 def test_quota_in_cpus_follows_the_period_and_burst_the_quota() -> None:
     control = CONTROLS["cpu.bandwidth"]
-    wanted = {"quota": Share("cpus", 2.5), "period": 200_000, "burst": Share("percent", 50)}
+    wanted: dict[str, int | str | Share | None] = {
+        "quota": Share("cpus", 2.5),
+        "period": 200_000,
+        "burst": Share("percent", 50),
+    }
     assert control.settle(bandwidth(-1), wanted, CONTEXT) == bandwidth(500_000, 200_000, 250_000)
     assert control.settle(bandwidth(-1), {"quota": UNLIMITED, "burst": Share("percent", 50)}, CONTEXT) == bandwidth(-1)
 

@@ -60,7 +60,7 @@ def test_round_trip_on_simulated_kernel(
     name: str, kernel: str, missing: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cotune = Cotune(capsys, "--sim", kernel, "--state-dir", str(tmp_path))
-    host = tmp_path / f"{kernel}.json"
+    host = tmp_path / "sim" / kernel / f"{kernel}.json"
 
     code, record = cotune("diff", name)
     assert (code, record["changed"]) == (1, True)
@@ -92,7 +92,7 @@ def value(host: SimKernel, path: str) -> str:
 def test_online_offline_on_anck_sets_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The values in the kernel's own terms, so that a wrong translation cannot hide behind a clean diff."""
     assert Cotune(capsys, "--sim", "anck-seed", "--state-dir", str(tmp_path))("apply", "online-offline")[0] == 0
-    host = SimKernel.load("anck-seed", tmp_path / "anck-seed.json")
+    host = SimKernel.load("anck-seed", tmp_path / "sim/anck-seed/anck-seed.json")
     expected = {
         "cpu/online/cpu.bvt_warp_ns": "2",
         "cpu/online/cpu.identity": "22",
