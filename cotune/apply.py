@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cotune.controls import CONTROLS
+from cotune.controls.base import Value
 from cotune.errors import ApplyFailed, CotuneError, NotPermitted, Origin, RollbackIncomplete
 from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, perform, task_is_in
 from cotune.host.facts import Host
@@ -17,7 +18,7 @@ from cotune.ledger import Ledger
 from cotune.model import Key, Plan, Step, Target, UnsupportedKnob
 from cotune.planning import Options, fails_when_unsupported, make_plan
 from cotune.profile.load import Profile
-from cotune.recover import recover_cut_off
+from cotune.recover import recover_cut_off, recovery_notes
 from cotune.undo import UndoResult, undo
 from cotune.units import count
 
@@ -42,10 +43,10 @@ def apply(
     PlanRefused and NotPermitted before any write; ApplyFailed or RollbackIncomplete after a refusal by the kernel.
     """
     journal.clean()
-    notes = recover_cut_off(host, journal, now)
+    notes = recovery_notes(recover_cut_off(host, journal, now))
     transactions = journal.load()
     plan = make_plan(profile, host, Ledger(transactions, host.boot_id), options)
-    if not plan.changes:
+    if not plan.changes and not plan.takes_over:
         return Result(plan, None, notes)
     _check_permitted(host, plan)
     transaction = _begin(profile, host, journal, options, plan, now)
@@ -132,11 +133,11 @@ class _Run:
         except StepFailed as failure:
             self._abort(failure.describe(), failure)
         except _Mismatch as wrong:
-            self._abort(str(wrong), None)
+            self._abort(str(wrong), None, wrong.read)
         except OSError as error:
             self._abort(f"the commit could not be recorded: {error}", None)
         except BaseException:
-            undo(self.host, self.journal, self.transaction, self.now)
+            undo(self.host, self.journal, [self.transaction], self.now)
             raise
 
     def _step(self, step: Step) -> None:
@@ -186,7 +187,9 @@ class _Run:
 
     def _verify(self) -> None:
         self._skip_absent()
-        wrong = mismatches(self.host, (e for e in self.plan.entries if e.ours), self.skipped)
+        created = set(self.transaction.created)
+        written = [e for e in self.plan.entries if e.ours or e.target.unit in created]
+        wrong = mismatches(self.host, written, self.skipped)
         lines = [
             f"{entry.target.path}: {entry.new} was written and accepted, but it reads {read}" for entry, read in wrong
         ]
@@ -194,11 +197,12 @@ class _Run:
             if move.path not in self.vanished and task_is_in(self.host, move, move.path) is False:
                 lines.append(f"process {move.pid} ({move.comm}) did not stay in {move.path}")
         if lines:
-            raise _Mismatch("; ".join(lines))
+            read = {entry.target.key: {value} for entry, value in wrong if value is not None}
+            raise _Mismatch("; ".join(lines), read)
 
-    def _abort(self, why: str, failure: StepFailed | None) -> None:
-        """Undo, and say what happened. Always raises."""
-        outcome = undo(self.host, self.journal, self.transaction, self.now)
+    def _abort(self, why: str, failure: StepFailed | None, read: dict[Key, set[Value]] | None = None) -> None:
+        """Undo, and say what happened; ``read`` is what the kernel made of values. Always raises."""
+        outcome = undo(self.host, self.journal, [self.transaction], self.now, trusted=read)
         error = _failure(why, outcome)
         if failure is not None and failure.error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
             error = NotPermitted(error.message, "run as root")
@@ -206,7 +210,11 @@ class _Run:
 
 
 class _Mismatch(Exception):
-    """Values that do not read back as they were written."""
+    """Values that do not read back as they were written; ``read`` is what they read, by key."""
+
+    def __init__(self, message: str, read: dict[Key, set[Value]]) -> None:
+        super().__init__(message)
+        self.read = read
 
 
 def _failure(why: str, outcome: UndoResult) -> CotuneError:

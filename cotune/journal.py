@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cotune.controls.base import Value
-from cotune.errors import CotuneError, NotPermitted, Origin, UsageError
+from cotune.errors import NotPermitted, Origin, UsageError
 from cotune.model import Entry, Key, Move, Target
 from cotune.state import StateDir, make_private
 
@@ -28,6 +29,8 @@ APPLYING, COMMITTED, ROLLING_BACK, ROLLED_BACK, PARTIAL = (
     "rolled-back",
     "partly-rolled-back",
 )
+STATES = (APPLYING, COMMITTED, ROLLING_BACK, ROLLED_BACK, PARTIAL)
+_NAME = re.compile(r"\d{6,}\.jsonl\Z")
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Transaction:
     left: list[str] = field(default_factory=list)
     #: values written while rolling back, by key
     undo_values: dict[Key, list[Value | None]] = field(default_factory=dict)
+    #: keys a rollback had to leave
+    kept: set[Key] = field(default_factory=set)
     #: keys the apply could not write and left out
     skipped: set[Key] = field(default_factory=set)
     #: groups of ``created`` that the apply could not make, so that what is there is somebody else's
@@ -71,8 +76,12 @@ class Transaction:
         return self.state in (APPLYING, ROLLING_BACK)
 
     def live_entries(self) -> list[Entry]:
-        """Entries that were not skipped."""
-        return [entry for entry in self.entries if entry.target.key not in self.skipped]
+        """Entries that still count: not skipped, and not put back by a rollback that had to leave others."""
+        return [
+            entry
+            for entry in self.entries
+            if entry.target.key not in self.skipped and (self.state != PARTIAL or entry.target.key in self.kept)
+        ]
 
 
 class Journal:
@@ -84,7 +93,7 @@ class Journal:
     def load(self) -> list[Transaction]:
         """All transactions, oldest first. Raises CotuneError for a damaged file."""
         try:
-            names = sorted(name for name in os.listdir(self.state.transactions) if name.endswith(".jsonl"))
+            names = sorted(name for name in os.listdir(self.state.transactions) if _NAME.match(name))
         except FileNotFoundError:
             return []
         except PermissionError as error:
@@ -95,8 +104,13 @@ class Journal:
 
     def next_id(self) -> str:
         """The number of the next transaction. Call with the lock held."""
-        transactions = self.load()
-        return f"{int(transactions[-1].id) + 1 if transactions else 1:06d}"
+        try:
+            numbers = [
+                int(name.removesuffix(".jsonl")) for name in os.listdir(self.state.transactions) if _NAME.match(name)
+            ]
+        except FileNotFoundError:
+            numbers = []
+        return f"{max(numbers, default=0) + 1:06d}"
 
     def begin(self, transaction: Transaction) -> None:
         """Put a transaction on disk for good; the first kernel write may follow."""
@@ -146,16 +160,27 @@ class Journal:
         try:
             first, *rest = path.read_text(encoding="utf-8").split("\n")
             transaction = _decode(json.loads(first))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise CotuneError(
+            for number, line in enumerate(rest):
+                # the last line is empty, unless a crash cut it off: then it never happened
+                if line and number < len(rest) - 1:
+                    self._follow(transaction, line)
+        except PermissionError as error:
+            raise NotPermitted(f"{path}: {error.strerror}", "run as the user who applied") from None
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise UsageError(
                 f"{path}: the journal is damaged ({error})", "move the file away; its transaction cannot be undone then"
             ) from None
-        for line in rest:
-            try:
-                _update(transaction, json.loads(line))
-            except ValueError:
-                continue  # cut off by a crash, so it never happened
         return transaction
+
+    def _follow(self, transaction: Transaction, line: str) -> None:
+        """Take in one later line. A line that is no JSON at all was cut off by a crash and continued after it."""
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return
+        if record["state"] not in STATES:
+            raise ValueError(f"unknown state {record['state']!r}")
+        _update(transaction, record)
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -217,6 +242,7 @@ def _update(transaction: Transaction, record: dict[str, Any]) -> None:
     transaction.notes += record.get("notes", [])
     transaction.left = record.get("left", [])
     transaction.not_made = record.get("not_made", transaction.not_made)
+    transaction.kept = {(path, row) for path, row in record.get("kept", [])}
     transaction.skipped |= {(path, row) for path, row in record.get("skipped", [])}
     for path, row, values in record.get("undo", []):
         transaction.undo_values.setdefault((path, row), []).extend(values)

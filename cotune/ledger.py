@@ -20,33 +20,37 @@ class Owned(NamedTuple):
 
 
 class Ledger:
-    """Owners by key. Kernel state does not outlive a boot, so only transactions of this boot count."""
+    """Owners by key. Kernel state does not outlive a boot, so only transactions of this boot count.
+
+    A value that changed as a side effect belongs to whoever caused that, until he gives it up with its cause.
+    """
 
     def __init__(self, transactions: Iterable[Transaction], boot_id: str) -> None:
         self.transactions = [t for t in transactions if t.boot_id == boot_id and t.in_force]
         self._stacks: dict[Key, list[Owned]] = {}
-        self._last: dict[Key, Transaction] = {}
-        self.created: dict[str, str] = {}
+        self._originals: dict[tuple[str, Key], Value | None] = {}
+        self._touched: dict[Key, list[Transaction]] = {}
         self._known: dict[Key, Value] = {}
+        #: directory of a group cotune made → the transaction that did
+        self.created: dict[str, str] = {}
         for transaction in self.transactions:
-            for path in transaction.created:
-                self.created[path] = transaction.id
+            self.created.update(dict.fromkeys(transaction.created, transaction.id))
             self._known.update({(path, None): value for path, value in transaction.witnessed})
             for entry in transaction.live_entries():
-                self._last[entry.target.key] = transaction
+                self._touched.setdefault(entry.target.key, []).append(transaction)
                 if entry.new is not None:
                     self._known[entry.target.key] = entry.new
-                if not entry.effect:
-                    self._record(transaction, entry)
+                self._record(transaction, entry)
 
     def _record(self, transaction: Transaction, entry: Entry) -> None:
-        stack = self._stacks.setdefault(entry.target.key, [])
-        mine = next((owned for owned in stack if owned.profile == transaction.profile), None)
-        if mine:
-            stack.remove(mine)
+        key = entry.target.key
+        stack = self._stacks.setdefault(key, [])
+        stack[:] = [owned for owned in stack if owned.profile != transaction.profile]
+        original = self._originals.setdefault((transaction.profile, key), entry.old)
         if not entry.released:
-            original = mine.original if mine else entry.old
             stack.append(Owned(transaction.profile, transaction.id, entry, original))
+        elif entry.new == original:
+            del self._originals[transaction.profile, key]  # back at the start: the next touch begins anew
 
     def owner(self, key: Key) -> Owned | None:
         """Who holds a value now, or None."""
@@ -58,18 +62,21 @@ class Ledger:
         return {key: stack[-1] for key, stack in self._stacks.items() if stack}
 
     def held_by(self, profile: str) -> dict[Key, Owned]:
-        """The values one profile holds."""
+        """The values one profile holds, side effects included."""
         return {key: owned for key, owned in self.held().items() if owned.profile == profile}
 
     def known(self) -> dict[Key, Value]:
         """The last value cotune wrote or saw before it was hidden, by key."""
         return self._known
 
-    def superseded(self, transaction: Transaction) -> list[tuple[Entry, Transaction]]:
-        """Values of a transaction that a later one in force has set since, with that later transaction."""
-        found = []
-        for entry in transaction.live_entries():
-            last = self._last.get(entry.target.key)
-            if last is not None and last.id > transaction.id:
-                found.append((entry, last))
-        return found
+    def superseded(self, chosen: Iterable[Transaction]) -> list[tuple[Entry, Transaction, Transaction]]:
+        """Values of chosen transactions that a later one, not chosen, has set since: (entry, chosen, later)."""
+        selection = list(chosen)
+        ids = {transaction.id for transaction in selection}
+        return [
+            (entry, transaction, later)
+            for transaction in selection
+            for entry in transaction.live_entries()
+            for later in self._touched.get(entry.target.key, [])
+            if later.id > transaction.id and later.id not in ids
+        ]

@@ -9,7 +9,8 @@ Order (the same for every control):
 5. processes, last.
 
 With limits raised and lowered at once anywhere in a tree, no write of 3 or 4 then meets a parent that is too tight or
-a child that is too loose. Putting originals back goes the other way round: cgroups first, switches last.
+a child that is too loose. Switches are opened first and closed last, when nothing needs them any more. Putting
+originals back goes the other way round: cgroups first, then the host's own settings.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Outcome(NamedTuple):
     loosen: list[tuple[str, list[Step]]]
     tighten: list[tuple[str, list[Step]]]
     gates: list[Step]
+    late: list[Step]
 
 
 GATES = frozenset(control.gate for control in CONTROLS.values() if control.gate)
@@ -46,7 +48,7 @@ GATES = frozenset(control.gate for control in CONTROLS.values() if control.gate)
 
 def plan_instances(instances: Iterable[Instance], context: ValueContext, explain: Explain) -> Outcome:
     """Plan every instance. ``explain`` gives the reason and remedy for a part that is missing."""
-    outcome = Outcome([], [], [], [], [], [], [], [], [])
+    outcome = Outcome([], [], [], [], [], [], [], [], [], [])
     for instance in sorted(instances, key=lambda i: (i.unit, _RANK[i.control.name])):
         if instance.gone:
             resource = next(iter(instance.targets.values())).resource
@@ -64,6 +66,7 @@ def order_steps(outcome: Outcome, creates: Iterable[Create] = (), moves: Iterabl
         *(Step("mkdir", Target("", "", create.resource, create.path, create.path)) for create in creates),
         *_by_depth(outcome.loosen, deepest_first=False),
         *_by_depth(outcome.tighten, deepest_first=True),
+        *outcome.late,
         *(Step("move", Target("", "", move.resource, move.path, move.path), move=move) for move in moves),
     ]
 
@@ -71,10 +74,11 @@ def order_steps(outcome: Outcome, creates: Iterable[Create] = (), moves: Iterabl
 def order_undo(outcome: Outcome) -> list[Step]:
     """The steps that put originals back."""
     return [
+        *outcome.gates,
         *_by_depth(outcome.loosen, deepest_first=False),
         *_by_depth(outcome.tighten, deepest_first=True),
         *outcome.early,
-        *outcome.gates,
+        *outcome.late,
     ]
 
 
@@ -111,9 +115,12 @@ def _plan_instance(instance: Instance, context: ValueContext, explain: Explain, 
             )
     for part, (reason, remedy) in control.blocked(instance.old, wanted).items():
         setting = instance.wanted[part]
-        outcome.unsupported.append(
-            UnsupportedKnob(setting.target.resource, setting.target.knob, reason, remedy, setting.origin)
-        )
+        target, value = setting.target, instance.old.get(part)
+        if setting.release:
+            # what takes its place hides it: only the ownership ends
+            outcome.entries.append(Entry(target, value, value, origin=str(setting.origin), released=True))
+        else:
+            outcome.unsupported.append(UnsupportedKnob(target.resource, target.knob, reason, remedy, setting.origin))
         del wanted[part]
     if not wanted:
         return
@@ -208,6 +215,7 @@ def _place(instance: Instance, first: list[Write], second: list[Write], outcome:
         outcome.loosen.append((instance.unit, loosen))
         outcome.tighten.append((instance.unit, tighten))
     elif any(target.part in GATES for target in instance.targets.values()):
-        outcome.gates.extend(loosen + tighten)
+        opening = any(step.value == "1" for step in loosen + tighten)
+        (outcome.gates if opening else outcome.late).extend(loosen + tighten)
     else:
         outcome.early.extend(loosen + tighten)

@@ -70,7 +70,7 @@ def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) ->
         moves=tuple(resolved.moves),
         unsupported=unsupported,
         pending=(),
-        takes_over=tuple(_takeovers(resolved, ledger, profile.name)),
+        takes_over=tuple(_takeovers(resolved, outcome, ledger, profile.name)),
         refusals=tuple(outcome.refusals),
         notes=(*resolved.notes, *outcome.notes, *abandoned.notes),
         witnessed=tuple(_witness(host, outcome, ledger)),
@@ -107,24 +107,49 @@ class _Abandoned(NamedTuple):
 def _releases(
     profile: Profile, host: Host, ledger: Ledger, wanted: set[Key], options: Options
 ) -> tuple[list[Setting], _Abandoned]:
-    """Originals of the values this profile held and no longer names."""
+    """Originals of the values this profile held and no longer names.
+
+    Parts of one control change each other, so with one part the others that this profile changed go back too.
+    """
     settings: list[Setting] = []
     abandoned = _Abandoned([], [], [])
     reader = ReadBack(host)
-    for key, owned in ledger.held_by(profile.name).items():
-        target, entry = owned.entry.target, owned.entry
-        if key in wanted or entry.implied or not selected(target.resource, options.only):
+    mine = ledger.held_by(profile.name)
+    given_up = {
+        _place(owned.entry.target)
+        for key, owned in mine.items()
+        if key not in wanted and not owned.entry.effect and not owned.entry.implied
+    }
+    for key, owned in mine.items():
+        target = owned.entry.target
+        if key in wanted or _place(target) not in given_up or not selected(target.resource, options.only):
+            continue
+        if owned.entry.implied:
             continue
         try:
             now = reader.value(target)
         except OSError:
             continue  # the group or mount is gone, and the value with it
         origin = Origin(f"transaction {owned.transaction}")
-        if owned.original is None or not _is_ours(reader, owned, now):
-            _abandon(abandoned, target, now, origin, owned)
+        why = _why_kept(reader, owned, now)
+        if owned.original is None or why:
+            _abandon(abandoned, target, now, origin, why or "its original is not known", owned.entry.effect)
         else:
             settings.append(Setting(target, owned.original, origin, release=True))
     return settings, abandoned
+
+
+def _place(target: Target) -> tuple[str, str, str | None]:
+    return (target.control, target.unit, target.row)
+
+
+def _why_kept(reader: ReadBack, owned: Owned, now: Value | None) -> str:
+    """Why a value that is given up must not be written, or nothing."""
+    if owned.entry.new is not None and not _is_ours(reader, owned, now):
+        return "somebody else has changed it"
+    if owned.entry.target.control == "cpuset" and owned.original == "":
+        return "an empty cpuset takes no tasks"
+    return ""
 
 
 def _is_ours(reader: ReadBack, owned: Owned, now: Value | None) -> bool:
@@ -132,11 +157,11 @@ def _is_ours(reader: ReadBack, owned: Owned, now: Value | None) -> bool:
     return now in ours or any(reader.agrees(owned.entry.target, value) for value in ours)
 
 
-def _abandon(out: _Abandoned, target: Target, now: Value | None, origin: Origin, owned: Owned) -> None:
-    why = "its original is not known" if owned.original is None else "somebody else has changed it"
-    out.notes.append(f"{target.resource} {target.knob}: given up as it is, since {why}")
-    out.changes.append(Change(target, now, now, "release", origin))
-    out.entries.append(Entry(target, now, now, released=True))
+def _abandon(out: _Abandoned, target: Target, now: Value | None, origin: Origin, why: str, effect: bool) -> None:
+    if not effect:
+        out.notes.append(f"{target.resource} {target.knob}: given up as it is, since {why}")
+        out.changes.append(Change(target, now, now, "release", origin))
+    out.entries.append(Entry(target, now, now, effect=effect, released=True))
 
 
 def _structure(resolved: Resolved) -> list[Change]:
@@ -157,7 +182,7 @@ def _with_idle_releases(outcome: Outcome) -> list[Change]:
     idle = [
         Change(entry.target, entry.old, entry.new, "release", Origin(entry.origin))
         for entry in outcome.entries
-        if entry.released and entry.target.key not in changed
+        if entry.released and not entry.effect and entry.target.key not in changed
     ]
     return [*outcome.changes, *idle]
 
@@ -188,15 +213,20 @@ def _is_news(entry: Entry, ledger: Ledger, profile: str) -> bool:
     if entry.ours or entry.effect or entry.released or entry.old != entry.new:
         return True
     owner = ledger.owner(entry.target.key)
-    return owner is None or owner.profile != profile or owner.entry.new != entry.new
+    if owner is None or owner.profile != profile:
+        return True
+    return owner.entry.new != entry.new or owner.entry.effect
 
 
-def _takeovers(resolved: Resolved, ledger: Ledger, profile: str) -> list[Takeover]:
+def _takeovers(resolved: Resolved, outcome: Outcome, ledger: Ledger, profile: str) -> list[Takeover]:
+    """Values of other profiles that this one names, or changes as a side effect."""
+    targets = {setting.target.key: setting.target for setting in resolved.settings}
+    targets.update({entry.target.key: entry.target for entry in outcome.entries if entry.effect})
     found = []
-    for setting in resolved.settings:
-        owner = ledger.owner(setting.target.key)
-        if owner is not None and owner.profile != profile:
-            found.append(Takeover(setting.target.resource, setting.target.knob, owner.profile))
+    for key, target in targets.items():
+        owner = ledger.owner(key)
+        if owner is not None and owner.profile != profile and not owner.entry.effect:
+            found.append(Takeover(target.resource, target.knob, owner.profile))
     return found
 
 

@@ -20,11 +20,6 @@ class Recovered(NamedTuple):
     restored: int
 
 
-def needs_recovery(transactions: list[Transaction], boot_id: str) -> list[Transaction]:
-    """Transactions a crash cut off, newest first."""
-    return [t for t in reversed(transactions) if t.cut_off]
-
-
 def recover(host: Host, journal: Journal, now: Callable[[], str], retry: bool = True) -> list[Recovered]:
     """Bring every cut-off transaction to an end: all old, or, when everything reads new already, committed.
 
@@ -37,13 +32,18 @@ def recover(host: Host, journal: Journal, now: Callable[[], str], retry: bool = 
     return found
 
 
-def recover_cut_off(host: Host, journal: Journal, now: Callable[[], str]) -> list[str]:
-    """What apply and rollback do first; returns notes for the report."""
-    notes = []
-    for done in recover(host, journal, now, retry=False):
-        notes.append(f"transaction {done.transaction.id}, cut off by a crash, is now {done.outcome}")
-        notes.extend(done.left)
-    return notes
+def recover_cut_off(host: Host, journal: Journal, now: Callable[[], str]) -> list[Recovered]:
+    """What apply and rollback do first: only what a crash cut off, nothing that a rollback had to leave."""
+    return recover(host, journal, now, retry=False)
+
+
+def recovery_notes(recovered: list[Recovered]) -> list[str]:
+    """What became of cut-off transactions, for the report of another verb."""
+    return [
+        text
+        for one in recovered
+        for text in (f"transaction {one.transaction.id}, cut off by a crash, is now {one.outcome}", *one.left)
+    ]
 
 
 def _recover_one(host: Host, journal: Journal, transaction: Transaction, now: Callable[[], str]) -> Recovered:
@@ -53,7 +53,7 @@ def _recover_one(host: Host, journal: Journal, transaction: Transaction, now: Ca
     if transaction.state == APPLYING and _is_complete(host, transaction):
         journal.append(transaction, COMMITTED, now(), notes=["everything read its new value: committed by recover"])
         return Recovered(transaction, "committed", [], 0)
-    outcome = undo(host, journal, transaction, now)
+    outcome = undo(host, journal, [transaction], now)
     word = "rolled back, except for what is listed" if outcome.left else "rolled back"
     return Recovered(transaction, word, outcome.left, len(outcome.restored))
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cotune.controls.base import Value
 from cotune.errors import PlanRefused, UsageError
 from cotune.host.facts import Host
 from cotune.journal import COMMITTED, PARTIAL, Journal, Transaction
 from cotune.ledger import Ledger
-from cotune.model import Key
 from cotune.undo import UndoResult, undo
 
 
@@ -33,7 +31,8 @@ def choose(transactions: list[Transaction], boot_id: str, selection: Selection) 
     elif selection.transaction is not None:
         chosen = [_find(transactions, in_force, selection.transaction)]
     else:
-        chosen = in_force[:1]
+        # what a rollback had to leave is tried again only when nothing else is in force
+        chosen = ([t for t in in_force if t.state == COMMITTED] or in_force)[:1]
     _check_superseded(Ledger(transactions, boot_id), chosen)
     return chosen
 
@@ -44,32 +43,13 @@ def rollback(
     selection: Selection,
     now: Callable[[], str],
     force: bool = False,
-) -> list[tuple[Transaction, UndoResult]]:
-    """Undo the selected transactions, newest first, each on its own. Call with the lock held, after recovery."""
-    transactions = journal.load()
-    chosen = choose(transactions, host.boot_id, selection)
-    to_baseline = selection.profile is not None or selection.label is not None
-    return [
-        (t, undo(host, journal, t, now, force, _restored_since(transactions, t, selection) if to_baseline else None))
-        for t in chosen
-    ]
+) -> tuple[list[Transaction], UndoResult]:
+    """Undo the selected transactions as one plan: straight to what was there before the oldest of them.
 
-
-def _restored_since(
-    transactions: list[Transaction], transaction: Transaction, selection: Selection
-) -> dict[Key, set[Value]]:
-    """Values that undoing later transactions of the same selection put back.
-
-    On the way to the baseline they are ours: a drift that a later apply mended comes back for a moment.
+    Call with the lock held, after recovery. Returns the transactions, newest first, and what came of it.
     """
-    values: dict[Key, set[Value]] = {}
-    for later in transactions:
-        same = later.profile == selection.profile if selection.profile is not None else later.label == selection.label
-        if same and later.id > transaction.id and later.boot_id == transaction.boot_id:
-            for entry in later.entries:
-                known = {value for value in (entry.old, entry.read) if value is not None}
-                values.setdefault(entry.target.key, set()).update(known)
-    return values
+    chosen = choose(journal.load(), host.boot_id, selection)
+    return chosen, undo(host, journal, chosen, now, force)
 
 
 def _find(transactions: list[Transaction], in_force: list[Transaction], number: str) -> Transaction:
@@ -85,13 +65,9 @@ def _find(transactions: list[Transaction], in_force: list[Transaction], number: 
 
 
 def _check_superseded(ledger: Ledger, chosen: list[Transaction]) -> None:
-    ids = {transaction.id for transaction in chosen}
-    for transaction in chosen:
-        later = [(entry, by) for entry, by in ledger.superseded(transaction) if by.id not in ids]
-        if later:
-            entry, by = later[0]
-            raise PlanRefused(
-                f"transaction {transaction.id} ({transaction.profile}) was superseded: {entry.target.resource} "
-                f"{entry.target.knob} belongs to transaction {by.id} ({by.profile}) since",
-                f"roll back transaction {by.id} first",
-            )
+    for entry, transaction, by in ledger.superseded(chosen):
+        raise PlanRefused(
+            f"transaction {transaction.id} ({transaction.profile}) was superseded: {entry.target.resource} "
+            f"{entry.target.knob} belongs to transaction {by.id} ({by.profile}) since",
+            f"roll back transaction {by.id} first",
+        )

@@ -10,19 +10,21 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from cotune.controls import CONTROLS
 from cotune.controls.base import Value
 from cotune.errors import Origin
 from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, move_task, perform, remove_group, task_is_in
 from cotune.host.facts import Host
-from cotune.host.tasks import read_process
-from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transaction
-from cotune.model import Entry, Key, Setting, Step
+from cotune.host.tasks import processes_in, read_process
+from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transaction, encode_keys
+from cotune.model import Entry, Key, Move, Setting, Step, Target
 from cotune.observe import observe
 from cotune.plan import GATES, Explain, order_undo, plan_instances
 from cotune.units import count
 
+_Place = tuple[str, str, str | None]
 _STILL_COUNTED = (errno.EINVAL, errno.EBUSY)
 _PATIENCE = 1.0
 _PAUSE = 0.02
@@ -40,16 +42,17 @@ class UndoResult(NamedTuple):
 def undo(
     host: Host,
     journal: Journal,
-    transaction: Transaction,
+    transactions: list[Transaction],
     now: Callable[[], str],
     force: bool = False,
     trusted: dict[Key, set[Value]] | None = None,
 ) -> UndoResult:
-    """Undo one transaction and record the outcome.
+    """Undo transactions, given newest first, as one plan, and record the outcome in each of them.
 
     ``force`` also overwrites values a third party set; ``trusted`` are further values, by key, that count as ours.
+    A journal that cannot be written any more stops nothing: everything needed to undo was on disk before.
     """
-    return _Undo(host, journal, transaction, now, force, trusted or {}).run()
+    return _Undo(host, journal, transactions, now, force, trusted or {}).run()
 
 
 class _Undo:
@@ -57,28 +60,31 @@ class _Undo:
         self,
         host: Host,
         journal: Journal,
-        transaction: Transaction,
+        transactions: list[Transaction],
         now: Callable[[], str],
         force: bool,
         trusted: dict[Key, set[Value]],
     ) -> None:
-        self.host, self.journal, self.transaction, self.now = host, journal, transaction, now
-        self.force, self.trusted = force, trusted
+        self.host, self.journal, self.transactions, self.now, self.force = host, journal, transactions, now, force
+        oldest_first = transactions[::-1]
+        self.created = [path for t in oldest_first for path in t.created if path not in t.not_made]
+        self.moves = [move for t in oldest_first for move in t.moves]
+        self.entries, self.passed = _combine(oldest_first, trusted)
         self.result = UndoResult([], [], [], [])
+        self.kept: set[Key] = set()
         self.patience = _PATIENCE
 
     def run(self) -> UndoResult:
         settings, entries = self._settings()
         instances = observe(self.host, settings, known=self._known())
         outcome = plan_instances(instances, self.host.context, Explain())
-        self.result.left.extend(f"{item.resource} {item.knob}: {item.reason}" for item in outcome.unsupported)
-        values: dict[Key, list[Value | None]] = {}
+        for item in outcome.unsupported:
+            self.result.left.append(f"{item.resource} {item.knob}: {item.reason}")
         for entry in outcome.entries:
-            values.setdefault(entry.target.key, []).extend(entry.ours)
-        undo_values = [[path, row, list(dict.fromkeys(ours))] for (path, row), ours in values.items() if ours]
-        self.journal.append(
-            self.transaction, ROLLING_BACK, self.now(), undo=undo_values, not_made=self.transaction.not_made
-        )
+            self.passed.setdefault(entry.target.key, set()).update(entry.ours)
+        values = [[path, row, list(passed)] for (path, row), passed in self.passed.items()]
+        for transaction in self.transactions:
+            self._record(transaction, ROLLING_BACK, undo=values, not_made=transaction.not_made)
         self._move_back()
         self._remove_groups()
         failed: set[Key] = set()
@@ -90,6 +96,14 @@ class _Undo:
         self._verify(entries, {e.target.key for e in outcome.entries if e.ours}, failed)
         self._finish()
         return self.result
+
+    def _record(self, transaction: Transaction, state: str, **details: Any) -> None:
+        try:
+            self.journal.append(transaction, state, self.now(), **details)
+        except OSError as error:
+            note = f"the journal cannot be written ({error.strerror}): cotune recover will look at it again"
+            if note not in self.result.notes:
+                self.result.notes.append(note)
 
     def _patiently(self, step: Step) -> None:
         """Carry out a step. The kernel frees removed groups a little later; until then their quota still counts
@@ -104,38 +118,48 @@ class _Undo:
             time.sleep(_PAUSE)
 
     def _known(self) -> dict[Key, Value]:
-        return {e.target.key: e.new for e in self.transaction.live_entries() if e.new is not None}
+        return {e.target.key: e.new for e in self.entries if e.new is not None}
 
     def _settings(self) -> tuple[list[Setting], list[Entry]]:
         """The originals to put back, leaving out what somebody else changed and what dies with its group."""
         reader = ReadBack(self.host)
-        created = set(self.transaction.created)
-        foreign: set[tuple[str, str, str | None]] = set()
-        kept: list[tuple[tuple[str, str, str | None], Entry]] = []
-        for entry in self.transaction.live_entries():
-            if entry.target.unit in created:
+        created = set(self.created)
+        left_alone: set[_Place] = set()
+        candidates: list[tuple[_Place, Entry]] = []
+        for entry in self.entries:
+            target = entry.target
+            if target.unit in created:
                 continue
-            place = (entry.target.control, entry.target.unit, entry.target.row)
+            place = (target.control, target.unit, target.row)
             try:
-                now = reader.value(entry.target)
-            except OSError:
-                continue  # its cgroup or mount is gone, and the value with it
-            if not self.force and self._is_foreign(reader, entry, now):
-                foreign.add(place)
-                self.result.left.append(
-                    f"{entry.target.resource} {entry.target.knob}: reads {now}, which is neither the original "
-                    f"{_shown(entry.old)} nor what cotune wrote: left alone"
-                )
+                now = reader.value(target)
+            except OSError as error:
+                if error.errno in VANISHED and not self._is_there(target):
+                    continue  # its cgroup or mount is gone, and the value with it
+                self._leave(entry, f"cannot be read ({error.strerror}), so it was not put back")
                 continue
-            kept.append((place, entry))
-        entries = [entry for place, entry in kept if place not in foreign]
+            if not self.force and self._is_foreign(reader, entry, now):
+                left_alone.add(place)
+                original = f"neither the original {_shown(entry.old)} nor what cotune wrote"
+                self._leave(entry, f"reads {now}, which is {original}: left alone")
+                continue
+            candidates.append((place, entry))
+        entries = [entry for place, entry in candidates if place not in left_alone]
         return [s for entry in entries if (s := self._original(entry))], entries
 
+    def _is_there(self, target: Target) -> bool:
+        """Whether what a value belongs to still exists; a mount point outlives its mount."""
+        return CONTROLS[target.control].scope != "mount" and self.host.kernel.exists(target.unit)
+
+    def _leave(self, entry: Entry, why: str) -> None:
+        self.kept.add(entry.target.key)
+        self.result.left.append(f"{entry.target.resource} {entry.target.knob}: {why}")
+
     def _is_foreign(self, reader: ReadBack, entry: Entry, now: Value | None) -> bool:
-        passed = [*entry.ours, *self.transaction.undo_values.get(entry.target.key, [])]
+        passed = self.passed[entry.target.key]
         if None in passed:
             return False  # the kernel chose the value: any may be its
-        ours = {entry.old, entry.new, entry.read, *passed, *self.trusted.get(entry.target.key, ())}
+        ours = {entry.old, entry.new, entry.read, *passed}
         return now not in ours and not any(value is not None and reader.agrees(entry.target, value) for value in ours)
 
     def _original(self, entry: Entry) -> Setting | None:
@@ -149,23 +173,36 @@ class _Undo:
         return None if value is None else Setting(entry.target, value, Origin(entry.origin))
 
     def _move_back(self) -> None:
-        for move in reversed(self.transaction.moves):
-            if not task_is_in(self.host, move, move.path):
-                continue  # ended, or somebody else moved it on
-            try:
-                move_task(self.host, move.pid, move.origin_path)
-            except OSError as error:
-                if error.errno == errno.ESRCH:
-                    continue
-                self.result.left.append(
-                    f"process {move.pid} ({move.comm}) stays in {move.path}: {move.origin_path} does not take it "
-                    f"({error.strerror})"
-                )
+        for move in reversed(self.moves):
+            # children that a moved process has had since belong to it
+            family = [move.pid] if task_is_in(self.host, move, move.path) else []
+            for pid in [*family, *self._descendants(move)]:
+                try:
+                    move_task(self.host, pid, move.origin_path)
+                except OSError as error:
+                    if error.errno == errno.ESRCH:
+                        continue
+                    self.result.left.append(
+                        f"process {pid} ({move.comm}) stays in {move.path}: {move.origin_path} does not take it "
+                        f"({error.strerror})"
+                    )
+
+    def _descendants(self, move: Move) -> list[int]:
+        """Processes in a group this transaction made that descend from a moved one, itself left out."""
+        if move.path not in self.created:
+            return []
+        found = []
+        for pid in processes_in(self.host.kernel, move.path):
+            ancestor = read_process(self.host.kernel, pid)
+            while ancestor is not None and ancestor.parent > 1:
+                ancestor = read_process(self.host.kernel, ancestor.parent)
+                if ancestor is not None and (ancestor.pid, ancestor.start) == (move.pid, move.start):
+                    found.append(pid)
+                    break
+        return found
 
     def _remove_groups(self) -> None:
-        for directory in reversed(self.transaction.created):
-            if directory in self.transaction.not_made:
-                continue
+        for directory in reversed(self.created):
             existed = self.host.kernel.exists(directory)
             error = remove_group(self.host, directory)
             if error is not None:
@@ -195,19 +232,41 @@ class _Undo:
         if target.part in GATES:
             self.result.notes.append(f"{target.knob} stays as it is: this kernel does not let it be switched off again")
             return
+        self.kept.add(target.key)
         self.result.left.append(f"{target.resource} {target.knob}: {failure.describe()}")
 
     def _verify(self, entries: list[Entry], written: set[Key], failed: set[Key]) -> None:
         back = [e._replace(new=e.old if e.old is not None else e.read) for e in entries if e.target.key in written]
         for entry, read in mismatches(self.host, back, failed):
-            self.result.left.append(
-                f"{entry.target.resource} {entry.target.knob}: reads {_shown(read)}, not {_shown(entry.new)}"
-            )
-        self.result.restored.extend(entry for entry in back if entry.target.key not in failed)
+            self._leave(entry, f"reads {_shown(read)}, not {_shown(entry.new)}")
+        self.result.restored.extend(entry for entry in back if entry.target.key not in self.kept | failed)
 
     def _finish(self) -> None:
         state = PARTIAL if self.result.left else ROLLED_BACK
-        self.journal.append(self.transaction, state, self.now(), left=self.result.left, notes=self.result.notes)
+        for transaction in self.transactions:
+            self._record(
+                transaction, state, left=self.result.left, notes=self.result.notes, kept=encode_keys(self.kept)
+            )
+
+
+def _combine(
+    oldest_first: list[Transaction], trusted: dict[Key, set[Value]]
+) -> tuple[list[Entry], dict[Key, set[Value | None]]]:
+    """One entry per value that was touched: the oldest original, the newest value; and every value that is ours."""
+    combined: dict[Key, Entry] = {}
+    passed: dict[Key, set[Value | None]] = {}
+    for transaction in oldest_first:
+        for entry in transaction.live_entries():
+            key = entry.target.key
+            if not entry.ours and key not in combined:
+                continue  # only noted as held: it was not written
+            first = combined.get(key)
+            combined[key] = entry if first is None else first._replace(new=entry.new)
+            ours = passed.setdefault(key, set(trusted.get(key, ())))
+            ours.update(entry.ours)
+            ours.update(transaction.undo_values.get(key, ()))
+            ours.update(value for value in (entry.old, entry.read, entry.new) if value is not None)
+    return list(combined.values()), passed
 
 
 def _shown(value: Value | None) -> str:

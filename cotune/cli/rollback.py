@@ -10,8 +10,9 @@ import typer
 from cotune.cli.context import Cli, Line, command
 from cotune.cli.options import parse_wait
 from cotune.errors import UsageError
-from cotune.journal import Transaction
+from cotune.journal import COMMITTED, Transaction
 from cotune.planning import show_value
+from cotune.recover import Recovered
 from cotune.undo import UndoResult
 from cotune.units import count
 
@@ -62,56 +63,65 @@ def register(app: typer.Typer) -> None:
             raise UsageError("name a transaction, --profile or --label, not several", "see cotune rollback --help")
         with cli.session() as session, session.state.locked(parse_wait(wait)):
             session.journal.clean()
-            notes = recover_cut_off(session.host, session.journal, timestamp)
-            done = roll(session.host, session.journal, Selection(transaction, profile, label), timestamp, force)
-        for note in notes:
-            cli.note(f"note: {note}")
-        cli.emit("rollback", _record(done), lambda: _lines(done))
-        return 5 if any(result.left for _, result in done) else 0
+            recovered = recover_cut_off(session.host, session.journal, timestamp)
+            if _fulfilled(recovered, transaction, profile or label):
+                chosen: list[Transaction] = []
+                result = UndoResult([], [], [], [])
+            else:
+                selection = Selection(transaction, profile, label)
+                chosen, result = roll(session.host, session.journal, selection, timestamp, force)
+        result.left.extend(text for one in recovered for text in one.left)
+        cli.emit("rollback", _record(chosen, result, recovered), lambda: _lines(chosen, result, recovered))
+        return 5 if result.left else 0
 
 
-def _record(done: list[tuple[Transaction, UndoResult]]) -> dict[str, Any]:
+def _fulfilled(recovered: list[Recovered], transaction: str | None, several: str | None) -> bool:
+    """Whether undoing what a crash cut off was the very thing asked for: the newest transaction, or this one."""
+    undone = [one.transaction.id for one in recovered if one.transaction.state != COMMITTED]
+    return bool(undone) and not several and (transaction is None or transaction.zfill(6) in undone)
+
+
+def _record(chosen: list[Transaction], result: UndoResult, recovered: list[Recovered]) -> dict[str, Any]:
     return {
-        "transactions": [
+        "transactions": [{"transaction": one.id, "profile": one.profile, "state": one.state} for one in chosen],
+        "recovered": [{"transaction": one.transaction.id, "outcome": one.outcome} for one in recovered],
+        "restored": [
             {
-                "transaction": transaction.id,
-                "profile": transaction.profile,
-                "restored": [
-                    {
-                        "resource": entry.target.resource,
-                        "knob": entry.target.knob,
-                        "path": entry.target.path,
-                        "value": entry.new,
-                    }
-                    for entry in result.restored
-                ],
-                "removed": result.removed,
-                "left": result.left,
-                "notes": result.notes,
+                "resource": entry.target.resource,
+                "knob": entry.target.knob,
+                "path": entry.target.path,
+                "value": entry.new,
             }
-            for transaction, result in done
+            for entry in result.restored
         ],
-        "errors": [text for _, result in done for text in result.left],
+        "removed": result.removed,
+        "left": result.left,
+        "notes": result.notes,
+        "errors": list(result.left),
     }
 
 
-def _lines(done: list[tuple[Transaction, UndoResult]]) -> Iterator[Line]:
-    if not done:
+def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recovered]) -> Iterator[Line]:
+    for one in recovered:
+        yield [("bold", f"transaction {one.transaction.id}, cut off by a crash, is now {one.outcome}")]
+    if not chosen and not recovered:
         yield [("bold", "nothing to roll back")]
-    for transaction, result in done:
+        return
+    for transaction in chosen:
         name = f"{transaction.profile} {transaction.version}".strip()
         yield [("bold", f"transaction {transaction.id} ({name})")]
-        for entry in result.restored:
-            yield [
-                ("magenta", f"  < {entry.target.resource} {entry.target.knob}"),
-                ("", f" → {show_value(entry.target, entry.new)}"),
-            ]
-        for path in result.removed:
-            yield [("red", f"  - cgroup {path}")]
-        for note in result.notes:
-            yield [("dim", f"  note: {note}")]
-        for text in result.left:
-            yield [("yellow", f"  ! left: {text}")]
+    for entry in result.restored:
+        yield [
+            ("magenta", f"  < {entry.target.resource} {entry.target.knob}"),
+            ("", f" → {show_value(entry.target, entry.new)}"),
+        ]
+    for path in result.removed:
+        yield [("red", f"  - cgroup {path}")]
+    for note in result.notes:
+        yield [("dim", f"  note: {note}")]
+    for text in result.left:
+        yield [("yellow", f"  ! left: {text}")]
+    if chosen:
         yield [
             (
                 "bold",

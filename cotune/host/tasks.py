@@ -9,11 +9,15 @@ from cotune.kernel.port import Kernel
 
 
 class Process(NamedTuple):
-    """A process; ``start`` is its start time in clock ticks since boot, which with the pid names it for good."""
+    """A process; ``start`` is its start time in clock ticks since boot, which with the pid names it for good.
+
+    ``parent`` is the pid of its parent.
+    """
 
     pid: int
     start: int
     comm: str
+    parent: int
 
 
 def read_process(kernel: Kernel, pid: int) -> Process | None:
@@ -24,7 +28,7 @@ def read_process(kernel: Kernel, pid: int) -> Process | None:
         return None
     head, _, tail = text.rpartition(")")
     fields = tail.split()
-    return Process(pid, int(fields[19]), head.partition("(")[2]) if len(fields) > 19 else None
+    return Process(pid, int(fields[19]), head.partition("(")[2], int(fields[1])) if len(fields) > 19 else None
 
 
 def processes_named(kernel: Kernel, names: list[str]) -> list[int]:

@@ -148,9 +148,9 @@ def test_apply_takeover_and_rollback(
         ledger = Ledger(journal.load(), host.boot_id)
         assert make_plan(b, host, ledger, Options()).changes == ()
         if taken.transaction:
-            undone = rollback(host, journal, Selection(), lambda: "now")
-            assert not any(result.left for _, result in undone)
+            _, undone = rollback(host, journal, Selection(), lambda: "now")
+            assert undone.left == []
             assert changed(middle, snapshot(host)) == {}
-        undone = rollback(host, journal, Selection(), lambda: "now")
-        assert not any(result.left for _, result in undone)
+        _, undone = rollback(host, journal, Selection(), lambda: "now")
+        assert undone.left == []
         assert changed(start, snapshot(host)) == {}

@@ -31,7 +31,7 @@ host:
 groups:
   online:
     match: {cgroup: kubepods/burstable}
-    cpu: {identity: high, smt_expeller: true, shares: 4096, quota: 4.0, burst: 50%}
+    cpu: {identity: high, smt_expeller: true, shares: 8192, quota: 4.0, burst: 50%}
     memory: {limit: 8GiB, memsw: 9GiB, wmark_min_adj: -25, wmark_ratio: 95, priority: 12}
   offline:
     match: {cgroup: batch/jobs}
@@ -217,13 +217,13 @@ def test_a_third_partys_value_is_left_alone_and_named(tmp_path: Path) -> None:
     run(lab.kernel, lab.journal, lab.profile)
     path = "/sys/fs/cgroup/cpu,cpuacct/kubepods/burstable/cpu.shares"
     lab.kernel.write(path, "777")
-    ((_, result),) = rollback(lab.host(), lab.journal, Selection(), lambda: "now")
+    _, result = rollback(lab.host(), lab.journal, Selection(), lambda: "now")
     assert len(result.left) == 1
     assert "cpu.shares" in result.left[0]
     assert "777" in result.left[0]
     assert set(changed(lab.before, snapshot(lab.kernel))) == {path}
     lab.kernel.write(path, lab.before[path])
-    ((_, again),) = rollback(lab.host(), lab.journal, Selection(), lambda: "now")
+    _, again = rollback(lab.host(), lab.journal, Selection(), lambda: "now")
     assert again.left == []
     assert changed(lab.before, snapshot(lab.kernel)) == {}
 
@@ -257,6 +257,6 @@ def test_rolling_a_profile_back_goes_behind_a_drift_that_was_mended(tmp_path: Pa
     run(lab.kernel, lab.journal, lab.profile)
     lab.kernel.write("/proc/sys/vm/swappiness", "77")
     assert run(lab.kernel, lab.journal, lab.profile).transaction is not None
-    undone = rollback(lab.host(), lab.journal, Selection(profile="p"), lambda: "now")
-    assert [result.left for _, result in undone] == [[], []]
+    chosen, result = rollback(lab.host(), lab.journal, Selection(profile="p"), lambda: "now")
+    assert (len(chosen), result.left) == (2, [])
     assert changed(lab.before, snapshot(lab.kernel)) == {}
