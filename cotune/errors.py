@@ -95,3 +95,9 @@ class NotPermitted(CotuneError):
     """The caller lacks the privilege a step needs."""
 
     exit_code = 7
+
+
+class Interrupted(CotuneError):
+    """A signal asked the command to stop."""
+
+    exit_code = 130

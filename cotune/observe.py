@@ -127,8 +127,22 @@ class Reader:
         if self.samples[place] is False:
             instance.missing[part] = "ENOENT"
         else:
-            instance.old[part] = instance.control.parts[part].fresh
+            fresh = instance.control.parts[part].fresh
+            instance.old[part] = self._inherited(instance.control, part, target) if fresh is None else fresh
         return self.samples[place]
+
+    def _inherited(self, control: Control, part: str, target: Target) -> Value | None:
+        """What a new group copies from its nearest existing ancestor; 0 where the root has no such file."""
+        directory, _, file = target.path.rpartition("/")
+        hierarchy = self.host.layout.controllers[control.controller]
+        while directory.startswith(hierarchy.point + "/"):
+            directory = directory.rpartition("/")[0]
+            if self.host.kernel.exists(directory):
+                break
+        above = target._replace(unit=directory, path=f"{directory}/{file}")
+        instance = Instance(control, directory, None, {part: above}, {}, {}, {}, {})
+        self._read(instance, part, above)
+        return 0 if part in instance.missing else instance.old[part]
 
     def _mount(self, instance: Instance, part: str, target: Target) -> None:
         if target.unit not in self.options:

@@ -57,6 +57,7 @@ class HostExplain(Explain):
 def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) -> Plan:
     """The plan for a profile on a host as it is now. Raises Unsupported and PlanRefused."""
     resolved = resolve(profile, host, options.pids, options.only)
+    resolved.settings.extend(_following(resolved, host, ledger, profile.name))
     wanted = {setting.target.key for setting in resolved.settings}
     releases, abandoned = _releases(profile, host, ledger, wanted, options)
     instances = observe(host, [*resolved.settings, *releases], resolved.creates, ledger.known())
@@ -72,11 +73,34 @@ def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) ->
         pending=(),
         takes_over=tuple(_takeovers(resolved, outcome, ledger, profile.name)),
         refusals=tuple(outcome.refusals),
-        notes=(*resolved.notes, *outcome.notes, *abandoned.notes),
+        notes=(*_only_note(resolved, options), *resolved.notes, *outcome.notes, *abandoned.notes),
         witnessed=tuple(_witness(host, outcome, ledger)),
     )
     _check(plan, profile, options)
     return plan
+
+
+def _following(resolved: Resolved, host: Host, ledger: Ledger, profile: str) -> list[Setting]:
+    """cpusets that cotune filled in when it created a group go on following the parent's, once that is set.
+
+    A child would otherwise keep its parent from being narrowed (EBUSY).
+    """
+    wanted = {s.target.key: s for s in resolved.settings if s.target.control == "cpuset"}
+    filled = [o.entry.target for o in ledger.held_by(profile).values() if o.entry.implied]
+    found: list[Setting] = []
+    for target in sorted(filled, key=lambda target: target.path.count("/")):
+        file = target.path.rpartition("/")[2]
+        parent = wanted.get((f"{target.unit.rpartition('/')[0]}/{file}", None))
+        if target.control == "cpuset" and target.key not in wanted and parent and host.kernel.exists(target.unit):
+            wanted[target.key] = Setting(target, parent.value, parent.origin, implied=True)
+            found.append(wanted[target.key])
+    return found
+
+
+def _only_note(resolved: Resolved, options: Options) -> list[str]:
+    if not options.only or resolved.settings or resolved.creates or resolved.moves:
+        return []
+    return [f"nothing the profile sets matches --only {' '.join(options.only)}; diff shows the names of resources"]
 
 
 def fails_when_unsupported(profile: Profile) -> bool:

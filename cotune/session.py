@@ -12,7 +12,7 @@ from cotune.errors import UsageError
 from cotune.host.facts import Host
 from cotune.journal import Journal
 from cotune.ledger import Ledger
-from cotune.state import StateDir, default_state, given_state, make_private
+from cotune.state import StateDir, default_state, given_state, held, make_private
 
 
 @dataclass
@@ -49,7 +49,7 @@ def _real(root: str, state_dir: Path | None) -> Iterator[Session]:
         kernel = RealKernel(root)
     except OSError as error:
         raise UsageError(f"--root {root}: {error.strerror}", "name a directory that holds proc and sys") from None
-    state = given_state(state_dir) if state_dir else default_state(root)
+    state = given_state(state_dir) if state_dir else default_state(root, kernel.realpath)
     try:
         yield Session(Host(kernel), state, Journal(state))
     finally:
@@ -63,13 +63,16 @@ def _simulated(name: str, state_dir: Path | None) -> Iterator[Session]:
     # apart from the running host's transactions: another boot id there would look like a reboot
     state = given_state((state_dir or default_state("/").path) / "sim" / name)
     path = state.path / f"{name}.json"
-    kernel = SimKernel.load(name, path) if path.exists() else SimKernel(name)
-    if not path.exists():
-        make_private(state.path)
-    try:
-        yield Session(Host(kernel), state, Journal(state))
-    finally:
-        kernel.save(path)
+    kernel = SimKernel(name)  # an unknown name is refused before anything is made
+    make_private(state.path)
+    # the simulated host is loaded, changed and saved as a whole, so commands on it take turns
+    with held(state.path / "host.lock", wait=60.0):
+        if path.exists():
+            kernel = SimKernel.load(name, path)
+        try:
+            yield Session(Host(kernel), state, Journal(state))
+        finally:
+            kernel.save(path)
 
 
 def timestamp() -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cotune.errors import Locked, NotPermitted
+from cotune.errors import Locked, NotPermitted, UsageError
 
 
 @dataclass(frozen=True)
@@ -31,41 +31,60 @@ class StateDir:
 
     @contextmanager
     def locked(self, wait: float = 0.0) -> Iterator[None]:
-        """Hold the lock, waiting at most ``wait`` seconds. Raises Locked, NotPermitted."""
-        make_private(self.lock.parent)
-        try:
-            fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except PermissionError as error:
-            raise NotPermitted(f"{self.lock}: {error.strerror}", "run as root, or pass --state-dir") from None
-        try:
-            self._acquire(fd, wait)
+        """Hold the lock, waiting at most ``wait`` seconds. Raises Locked, NotPermitted.
+
+        The journals' own directory is locked as well: the same state may be named by different ways.
+        """
+        with ExitStack() as stack:
+            for path in dict.fromkeys((self.lock, self.path / "lock")):
+                make_private(path.parent)
+                stack.enter_context(held(path, wait))
             yield
-        finally:
-            os.close(fd)
-
-    def _acquire(self, fd: int, wait: float) -> None:
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "another process"
-                    raise Locked(
-                        f"another run holds the lock {self.lock} (pid {holder})", "wait for it, or pass --wait 30s"
-                    ) from None
-                time.sleep(0.05)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
 
 
-def default_state(root: str) -> StateDir:
-    """Where state lives for a host below ``root`` when nothing else is said."""
+@contextmanager
+def held(path: Path, wait: float) -> Iterator[None]:
+    """Hold a lock file exclusively, waiting at most ``wait`` seconds. Raises Locked, NotPermitted."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NotPermitted(f"{path}: {error.strerror}", "run as root, or pass --state-dir") from None
+    try:
+        _acquire(fd, path, wait)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _acquire(fd: int, path: Path, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise Locked(
+                    f"another run holds the lock {path} (pid {holder})", "wait for it, or pass --wait 30s"
+                ) from None
+            time.sleep(0.05)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def default_state(root: str, realpath: Callable[[str], str] = str) -> StateDir:
+    """Where state lives for a host below ``root`` when nothing else is said.
+
+    ``realpath`` resolves symbolic links inside that root, so that none leads out of it. Raises UsageError.
+    """
     if os.geteuid() == 0 or root != "/":
-        base = Path(root)
-        return StateDir(base / "var/lib/cotune", base / "run/cotune/lock")
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        path, run = (Path(root + realpath(name)) for name in ("/var/lib/cotune", "/run/cotune"))
+        return StateDir(path, run / "lock")
+    try:
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    except RuntimeError:
+        raise UsageError("this user has no home directory to keep state in", "pass --state-dir") from None
     return given_state(home / "cotune")
 
 

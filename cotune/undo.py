@@ -123,7 +123,8 @@ class _Undo:
     def _settings(self) -> tuple[list[Setting], list[Entry]]:
         """The originals to put back, leaving out what somebody else changed and what dies with its group."""
         reader = ReadBack(self.host)
-        created = set(self.created)
+        # also what somebody else made first: nothing of it is ours
+        created = {path for transaction in self.transactions for path in transaction.created}
         left_alone: set[_Place] = set()
         candidates: list[tuple[_Place, Entry]] = []
         for entry in self.entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cotune.cli.context import Globals
-from cotune.errors import CotuneError, ProfileError, UsageError
+from cotune.errors import CotuneError, Interrupted, ProfileError, RollbackIncomplete, UsageError
 
 if TYPE_CHECKING:
     import typer
@@ -88,19 +89,23 @@ def run(arguments: list[str]) -> int:
     except CotuneError as error:
         return _report(error, verb, settings)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _report(Interrupted("interrupted; what was begun has been undone"), verb, settings)
     except BrokenPipeError:
         # whoever read our output went away; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return _internal(error, settings)
+        return _internal(error, verb, settings)
 
 
 def prepare_process() -> None:
     """What a process of our own needs, and a caller of :func:`run` might not want."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    # names of cgroups and processes may hold anything; printing them must never fail
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # a command lives for a moment and makes many small records but no cycles worth collecting
     gc.disable()
 
@@ -125,7 +130,9 @@ def _invoke(app: typer.Typer, arguments: list[str], verb: str | None, settings: 
 def _usage(error: typer.TyperException, verb: str | None, settings: Globals) -> int:
     """A command line Typer does not understand; it knows best how to show that."""
     if settings.json:
-        return _report(UsageError(str(error), f"see cotune {verb or ''} --help"), verb, settings)
+        return _report(
+            UsageError(str(error), f"see cotune {verb} --help" if verb else "see cotune --help"), verb, settings
+        )
     show = getattr(error, "show", None)
     if show is not None:
         show()
@@ -147,7 +154,8 @@ def _report(error: CotuneError, verb: str | None, settings: Globals) -> int:
             if isinstance(error, ProfileError)
             else [{"message": error.message, "hint": error.hint}]
         )
-        record = {"schema": f"cotune.{verb or 'error'}/v1", "exit": error.exit_code, "errors": problems}
+        left = list(error.left) if isinstance(error, RollbackIncomplete) else []
+        record = {"schema": f"cotune.{verb or 'error'}/v1", "exit": error.exit_code, "errors": problems, "left": left}
         print(json.dumps(record, indent=2))
         return error.exit_code
     print(f"cotune: {error.message}", file=sys.stderr)
@@ -156,11 +164,10 @@ def _report(error: CotuneError, verb: str | None, settings: Globals) -> int:
     return error.exit_code
 
 
-def _internal(error: Exception, settings: Globals) -> int:
+def _internal(error: Exception, verb: str | None, settings: Globals) -> int:
     if settings.verbose:
         import traceback
 
         traceback.print_exc()
-    print(f"cotune: internal error: {type(error).__name__}: {error}", file=sys.stderr)
-    print("  hint: run again with -v for the traceback and report it", file=sys.stderr)
-    return 70
+    text = f"internal error: {type(error).__name__}: {error}"
+    return _report(CotuneError(text, "run again with -v for the traceback and report it"), verb, settings)

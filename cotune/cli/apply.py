@@ -64,5 +64,6 @@ def register(app: typer.Typer) -> None:
         lines = plan_lines(result.plan, done=True)
         cli.emit("apply", plan_json(result.plan, result.transaction), lambda: lines)
         if result.transaction:
-            cli.note(f"transaction {result.transaction}; undo it with: cotune rollback {result.transaction}")
+            again = " ".join(["cotune", *cli.options.words(), "rollback", result.transaction])
+            cli.note(f"transaction {result.transaction}; undo it with: {again}")
         return 0

@@ -33,6 +33,11 @@ class Globals:
     verbose: bool = False
     no_color: bool = False
 
+    def words(self) -> list[str]:
+        """The options that say which host and state, as a command line would repeat them."""
+        given = (("--root", self.root), ("--state-dir", self.state_dir), ("--sim", self.sim))
+        return [word for option, value in given if value is not None for word in (option, str(value))]
+
 
 @dataclass(frozen=True)
 class Cli:
@@ -51,13 +56,27 @@ class Cli:
     def emit(self, verb: str, record: dict[str, Any], lines: Callable[[], Iterable[Line]]) -> None:
         """Print a result: with ``--json`` the record, otherwise the lines."""
         if self.options.json:
-            print(json.dumps({"schema": f"cotune.{verb}/v1", **record}, indent=2, default=str))
+            text = json.dumps({"schema": f"cotune.{verb}/v1", **record}, indent=2, default=str)
+            self.print([[("", text)]])
         else:
-            self.print(lines())
+            self.print([(style, _printable(text)) for style, text in line] for line in lines())
 
     def print(self, lines: Iterable[Line]) -> None:
-        """Print lines to standard output, in colour on a terminal."""
-        if sys.stdout.isatty() and not self.options.no_color and "NO_COLOR" not in os.environ:
+        """Print lines to standard output, in colour on a terminal.
+
+        The work is done by then: an output that cannot be written is said on standard error and changes no exit code.
+        """
+        try:
+            self._print(lines)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            print(f"cotune: the result could not be printed: {error.strerror}", file=sys.stderr)
+            # what is buffered would fail again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _print(self, lines: Iterable[Line]) -> None:
+        if sys.stdout.isatty() and not self.options.json and not self.options.no_color and "NO_COLOR" not in os.environ:
             from rich.console import Console
             from rich.text import Text
 
@@ -85,6 +104,13 @@ class Cli:
         with Progress(console=Console(stderr=True, no_color=self.options.no_color), transient=True) as bar:
             task = bar.add_task(label, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _printable(text: str) -> str:
+    """Text with control characters escaped: names of cgroups and processes must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _parameters() -> list[inspect.Parameter]:

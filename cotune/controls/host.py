@@ -18,10 +18,15 @@ class Sysctl(Control):
     causes = {"EINVAL": "outside the range this kernel takes", "EPERM": "this kernel does not let it be changed"}
 
     def parse(self, part: str, text: str, row: str | None) -> Value:
-        return _normal(text)
+        value = _normal(text)
+        return value.partition(" ")[0] if part in _DOUBLED else value
 
     def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
         return _normal(str(value))
+
+
+_DOUBLED = frozenset(("kernel.sched_expel_update_interval",))
+"""Sysctls that take one number and print two: a long driven by the int handler (kernel/sysctl.c, ANCK)."""
 
 
 def _normal(text: str) -> str:
@@ -142,6 +147,11 @@ CONTROLS: tuple[Control, ...] = (
         "vm.dirty_background",
         Part("ratio", "vm.dirty_background_ratio", {"any": "dirty_background_ratio"}),
         Part("bytes", "vm.dirty_background_bytes", {"any": "dirty_background_bytes"}),
+    ),
+    SysctlPair(
+        "vm.overcommit",
+        Part("ratio", "vm.overcommit_ratio", {"any": "overcommit_ratio"}),
+        Part("bytes", "vm.overcommit_kbytes", {"any": "overcommit_kbytes"}),
     ),
     Queue(
         Part("scheduler", "block.scheduler", {"any": "scheduler"}),

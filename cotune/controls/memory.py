@@ -9,6 +9,8 @@ from cotune.units import human_size
 
 NO_LIMIT = 9223372036854771712
 """What v1 prints for "no limit" with 4 KiB pages: LONG_MAX rounded down to a page (mm/page_counter.c)."""
+_NO_LIMIT_FROM = 2**63 - 65536
+"""Any number from here on is "no limit": the largest page is 64 KiB."""
 
 
 class Bytes(Limit):
@@ -22,7 +24,8 @@ class Bytes(Limit):
         return value - value % context.page_size
 
     def parse(self, part: str, text: str, row: str | None) -> Value:
-        return min(int(text), NO_LIMIT)
+        value = int(text)
+        return NO_LIMIT if value >= _NO_LIMIT_FROM else value
 
     def format(self, part: str, value: Value, row: str | None) -> str:
         return "-1" if value == NO_LIMIT else str(value)

@@ -13,10 +13,14 @@ _WILD = frozenset("*?[")
 
 
 class Hierarchy(NamedTuple):
-    """One mounted cgroup hierarchy. ``version`` is 1 or 2, ``point`` where its root is mounted."""
+    """One mounted cgroup hierarchy.
+
+    ``version`` is 1 or 2; ``point`` is where ``root`` of it is mounted, which is ``/`` except in a container.
+    """
 
     version: int
     point: str
+    root: str = "/"
 
     def dir(self, group: str) -> str:
         """The directory of a group (a path relative to the hierarchy's root; empty for the root itself)."""
@@ -51,15 +55,16 @@ def read_layout(kernel: Kernel) -> CgroupLayout:
     controllers: dict[str, Hierarchy] = {}
     named: dict[str, Hierarchy] = {}
     unified: Hierarchy | None = None
-    for mount in kernel.mounts():
+    # of several mounts of one hierarchy the one that shows most of it counts
+    for mount in sorted(kernel.mounts(), key=lambda mount: len(mount.root)):
         if mount.fstype == "cgroup":
             for word in mount.super_options:
                 if word.startswith("name="):
-                    named.setdefault(word.removeprefix("name="), Hierarchy(1, mount.point))
+                    named.setdefault(word.removeprefix("name="), Hierarchy(1, mount.point, mount.root))
                 elif word in V1_CONTROLLERS:
-                    controllers.setdefault(word, Hierarchy(1, mount.point))
+                    controllers.setdefault(word, Hierarchy(1, mount.point, mount.root))
         elif mount.fstype == "cgroup2" and unified is None:
-            unified = Hierarchy(2, mount.point)
+            unified = Hierarchy(2, mount.point, mount.root)
     if unified:
         try:
             names = kernel.read(f"{unified.point}/cgroup.controllers").split()
@@ -102,7 +107,8 @@ def find_groups(kernel: Kernel, hierarchies: Iterable[Hierarchy], pattern: str) 
     found: set[str] = set()
     for hierarchy in hierarchies:
         found.update(_walk(kernel, hierarchy.point, "", parts))
-    return sorted(found)
+    # the root group is everybody's: a pattern never means it
+    return sorted(path for path in found if path or not is_pattern(pattern))
 
 
 def descendants(kernel: Kernel, hierarchy: Hierarchy, group: str) -> list[str]:

@@ -58,7 +58,10 @@ def processes_in(kernel: Kernel, directory: str) -> list[int]:
 
 
 def group_of(kernel: Kernel, layout: CgroupLayout, pid: int, hierarchy: Hierarchy) -> str | None:
-    """The cgroup directory of a process in one hierarchy (cgroups(7), /proc/PID/cgroup), or None when it is gone."""
+    """The cgroup directory of a process in one hierarchy (cgroups(7), /proc/PID/cgroup).
+
+    None when the process is gone, or in a group that the mount does not show.
+    """
     try:
         lines = kernel.read(f"/proc/{pid}/cgroup").splitlines()
     except OSError:
@@ -67,5 +70,15 @@ def group_of(kernel: Kernel, layout: CgroupLayout, pid: int, hierarchy: Hierarch
     for line in lines:
         _, names, path = line.split(":", 2)
         if (hierarchy.version == 2 and not names) or controllers & set(names.split(",")):
-            return hierarchy.dir(path.strip("/"))
+            return _inside(hierarchy, path)
     return None
+
+
+def _inside(hierarchy: Hierarchy, path: str) -> str | None:
+    """The directory of a group path as /proc prints it, or None when it lies outside what is mounted."""
+    if ".." in path.split("/"):
+        return None  # outside this cgroup namespace
+    root = hierarchy.root.rstrip("/")
+    if root and path != root and not path.startswith(root + "/"):
+        return None
+    return hierarchy.dir(path.removeprefix(root).strip("/"))

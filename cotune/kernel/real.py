@@ -18,7 +18,8 @@ from cotune.kernel.mountinfo import parse_mountinfo
 from cotune.kernel.port import Mount
 
 _DIR_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+# without O_NONBLOCK a FIFO in a hostile tree would stop us for ever
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
 _MAX_DIRS = 256
@@ -62,6 +63,8 @@ class RealKernel:
 
     def write(self, path: str, text: str) -> None:
         data = text.encode("utf-8", "surrogateescape")
+        if self._root != "/":
+            self._need_regular(path)
         fd = self._open(path, _WRITE_FLAGS)
         try:
             done = os.write(fd, data)
@@ -139,10 +142,8 @@ class RealKernel:
         names = ("self", "1") if self._root == "/" else ("1", "self")
         for name in names:
             try:
-                path = self._host_path(f"/proc/{name}/mountinfo")
-                with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                    return parse_mountinfo(file.read())
-            except (FileNotFoundError, PermissionError):
+                return parse_mountinfo(self.read(self.realpath(f"/proc/{name}/mountinfo")))
+            except OSError:
                 continue
         return []
 
@@ -155,6 +156,12 @@ class RealKernel:
         if mount is None:
             raise OSError(errno.EINVAL, "nothing is mounted here", point)
         remount(mount, options)
+
+    def _need_regular(self, path: str) -> None:
+        """Refuse to open a FIFO or device for writing, which a directory tree that is no kernel's may hold."""
+        parent, name = _split(path)
+        if not stat.S_ISREG(os.stat(name, dir_fd=self._dir(parent), follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, "no regular file: symbolic links and devices are not written to", path)
 
     def _host_path(self, path: str) -> str:
         return path if self._root == "/" else self._root + path

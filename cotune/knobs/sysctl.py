@@ -94,6 +94,30 @@ KNOBS = (
         unit="bytes",
     ),
     Knob(
+        "vm.overcommit_ratio",
+        "sysctl",
+        "Commit limit in percent",
+        Integer(0, 2**31 - 1),
+        "vm.overcommit",
+        "ratio",
+        "Share of memory that may be committed when vm.overcommit_memory is 2. Ratio and kbytes zero each other: set "
+        "one of the pair.",
+        "mm/util.c overcommit_ratio_handler",
+        unit="%",
+    ),
+    Knob(
+        "vm.overcommit_kbytes",
+        "sysctl",
+        "Commit limit",
+        Size(unit=1024, unlimited=False, low=1),
+        "vm.overcommit",
+        "bytes",
+        "Memory that may be committed when vm.overcommit_memory is 2. Ratio and kbytes zero each other: set one of the "
+        "pair.",
+        "mm/util.c overcommit_kbytes_handler",
+        unit="KiB",
+    ),
+    Knob(
         "vm.dirty_expire_centisecs",
         "sysctl",
         "Age at which dirty pages are written",

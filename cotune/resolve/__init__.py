@@ -85,10 +85,14 @@ def _select(resolved: Resolved, only: list[str]) -> Resolved:
         return selected(resource, only)
 
     creates = [c for c in resolved.creates if wanted(c.resource)]
-    parents = [c for c in resolved.creates if c.parent and any(o.path.startswith(c.path + "/") for o in creates)]
+    parents = [c for c in resolved.creates if any(o.path.startswith(c.path + "/") for o in creates)]
     kept = {c.path for c in parents}
     return Resolved(
-        [s for s in resolved.settings if wanted(s.target.resource) or (s.implied and s.target.unit in kept)],
+        [
+            s
+            for s in resolved.settings
+            if wanted(s.target.resource) or (s.target.control == "cpuset" and s.target.unit in kept)
+        ],
         [c for c in resolved.creates if c in creates or c in parents],
         [m for m in resolved.moves if wanted(m.resource)],
         [u for u in resolved.unsupported if wanted(u.resource)],

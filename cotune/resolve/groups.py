@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from cotune.controls import CONTROLS
-from cotune.controls.base import Control, Value
+from cotune.controls.base import Value
 from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.host.cgroups import Hierarchy, clean_group, descendants, find_groups, is_pattern, parents, specificity
 from cotune.host.devices import NoSuchDevice, find_disks
@@ -29,6 +30,14 @@ class _Candidate(NamedTuple):
     group: str
 
 
+class _Reach(NamedTuple):
+    """A value that a group's descendants need too, with the group of the profile it comes from."""
+
+    name: str
+    hierarchy: Hierarchy
+    setting: Setting
+
+
 class GroupResolver:
     """Resolves every group of a profile; the most specific match wins for each value."""
 
@@ -37,6 +46,7 @@ class GroupResolver:
         self.winners: dict[tuple[str, str | None], _Candidate] = {}
         self.created: dict[str, Create] = {}
         self.there: dict[str, bool] = {}
+        self.reaching: list[_Reach] = []
 
     def run(self) -> None:
         """Resolve all groups into ``out``."""
@@ -48,6 +58,7 @@ class GroupResolver:
             )
         for name, data in groups.items():
             self._group(name, data)
+        self._reach_created()
         self.out.settings.extend(candidate.setting for candidate in self.winners.values())
         self.out.creates.extend(sorted(self.created.values(), key=lambda c: (c.path.count("/"), c.path)))
         self._fill_cpusets()
@@ -107,16 +118,21 @@ class GroupResolver:
         return found
 
     def _hierarchies(self, knobs: list[tuple[Knob, Value | Share, Origin, str | None]]) -> list[Hierarchy]:
-        """The hierarchies of the controllers a group's knobs need, once each."""
-        names = dict.fromkeys(CONTROLS[knob.control].controller for knob, *_ in knobs)
-        return list(dict.fromkeys(h for name in names if (h := self.host.layout.controllers.get(name))))
+        """The hierarchies that have a file for one of a group's knobs, once each."""
+        found: dict[Hierarchy, None] = {}
+        for knob, *_ in knobs:
+            control = CONTROLS[knob.control]
+            hierarchy = self.host.layout.controllers.get(control.controller)
+            if hierarchy and f"v{hierarchy.version}" in control.parts[knob.part].files:
+                found[hierarchy] = None
+        return list(found)
 
     def _matches(self, name: str, data: dict[str, Any], hierarchies: list[Hierarchy]) -> list[tuple[str, _Rank]]:
         """Matching group paths with the rank of the best pattern that matched each."""
         match = data["match"]
         everywhere = hierarchies or self.host.layout.hierarchies()
         if "systemd" in match:
-            return [(path, (1, 1, len(path))) for path in self._unit(match["systemd"], everywhere)]
+            return [(path, specificity(path)) for path in self._unit(match["systemd"], everywhere)]
         patterns = match["cgroup"] if isinstance(match["cgroup"], list) else [match["cgroup"]]
         best: dict[str, _Rank] = {}
         for pattern in patterns:
@@ -171,13 +187,12 @@ class GroupResolver:
             reason = f"the group does not exist in the {control.controller} hierarchy"
             self._unsupported(resource, knob, reason, "create it, or set create: true", origin)
             return
-        self._offer(
-            name,
-            rank,
-            Setting(Target(control.name, knob.part, resource, unit, f"{unit}/{file}", row, knob.key), value, origin),
-        )
+        target = Target(control.name, knob.part, resource, unit, f"{unit}/{file}", row, knob.key)
+        setting = Setting(target, value, origin)
+        self._offer(name, rank, setting)
         if control.reach == "subtree":
-            self._reach(name, group, hierarchy, file, control, knob, value, origin)
+            self.reaching.append(_Reach(name, hierarchy, setting))
+            self._offer_below(self.reaching[-1], descendants(self.host.kernel, hierarchy, group))
 
     def _exists(self, directory: str) -> bool:
         """Whether a cgroup directory exists; each is asked for once, however many knobs it gets."""
@@ -185,22 +200,20 @@ class GroupResolver:
             self.there[directory] = self.host.kernel.exists(directory)
         return self.there[directory]
 
-    def _reach(
-        self,
-        name: str,
-        group: str,
-        hierarchy: Hierarchy,
-        file: str,
-        control: Control,
-        knob: Knob,
-        value: Any,
-        origin: Origin,
-    ) -> None:
-        """The same value for every descendant; any match of its own outranks it, and so does a nearer ancestor."""
-        for path in descendants(self.host.kernel, hierarchy, group):
-            unit = hierarchy.dir(path)
-            target = Target(control.name, knob.part, f"cgroup:{path}", unit, f"{unit}/{file}", None, knob.key)
-            self._offer(name, (-1, len(group)), Setting(target, value, origin))
+    def _offer_below(self, reach: _Reach, paths: Iterable[str]) -> None:
+        """The same value for descendants; any match of their own outranks it, and so does a nearer ancestor."""
+        top = reach.setting.target
+        file = top.path.rpartition("/")[2]
+        for path in paths:
+            unit = reach.hierarchy.dir(path)
+            target = top._replace(resource=f"cgroup:{path}", unit=unit, path=f"{unit}/{file}")
+            self._offer(reach.name, (-1, len(top.unit)), reach.setting._replace(target=target))
+
+    def _reach_created(self) -> None:
+        """Groups this very plan creates copy such a value before it is written, so they get it as well."""
+        for reach in self.reaching:
+            point, below = reach.hierarchy.point + "/", reach.setting.target.unit + "/"
+            self._offer_below(reach, [p.removeprefix(point) for p in self.created if p.startswith(below)])
 
     def _offer(self, name: str, rank: _Rank, setting: Setting) -> None:
         key = setting.target.key

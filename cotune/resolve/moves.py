@@ -84,6 +84,12 @@ class MoveResolver:
         path = hierarchy.dir(group)
         if process is None or now is None or now == path:
             return
+        other = next((m for m in self.out.moves if m.pid == pid and m.origin_path == now), None)
+        if other is not None:
+            raise PlanRefused(
+                f"process {pid} ({process.comm}) is to go to both {other.path} and {path}",
+                "let one group have it",
+            )
         self.out.moves.append(Move(pid, process.start, process.comm, f"cgroup:{group}", path, now, origin))
 
 

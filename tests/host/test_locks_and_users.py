@@ -48,7 +48,7 @@ def test_the_second_run_is_turned_away(lab: Lab) -> None:
     before = lab.snapshot()
     first = lab.profile("first", groups=svc(lab, shares=700))
     second = lab.profile("second", groups=svc(lab, shares=800))
-    with slow_apply(lab, 12, first) as holder:
+    with slow_apply(lab, 9, first) as holder:
         pid = (lab.state / "lock").read_text().strip()
         for command in (["apply", second], ["rollback"], ["recover"]):
             refused = lab.run(*command).expect(6)
