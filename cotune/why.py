@@ -142,6 +142,7 @@ def _aside(entry: Entry) -> str:
 def _own_writer(transactions: list[Transaction], boot_id: str, owned: Owned) -> str:
     """Which transaction wrote a value that reads as applied; it may have read so before any did."""
     for transaction in reversed([t for t in transactions if t.boot_id == boot_id and t.in_force]):
-        if any(e.target.key == owned.entry.target.key and e.ours for e in transaction.live_entries()):
-            return f"cotune, transaction {transaction.id}"
+        for entry in transaction.live_entries():
+            if entry.target.key == owned.entry.target.key and entry.ours:
+                return f"cotune, transaction {transaction.id}{_aside(entry)}"
     return f"not cotune: it read this already when transaction {owned.transaction} took it"

@@ -208,7 +208,7 @@ class _Rehearsal:
     def _victim(self) -> Owned | None:
         """A value for the third party to put back to what it was: the shares of a group if possible."""
         with self._session() as session:
-            held = list(session.ledger().held().values())
+            held = [owned for owned in session.ledger().held().values() if not owned.entry.effect]
         held.sort(key=lambda owned: (owned.entry.target.part != "shares", owned.entry.target.path))
         fitting = (
             owned

@@ -45,6 +45,8 @@ EXAMPLES: dict[str, Any] = {
     "vm.dirty_bytes": "2GiB",
     "vm.dirty_background_ratio": 5,
     "vm.dirty_background_bytes": "512MiB",
+    "vm.overcommit_ratio": 80,
+    "vm.overcommit_kbytes": "80%",
     "vm.dirty_expire_centisecs": 1500,
     "vm.dirty_writeback_centisecs": 300,
     "block.scheduler": "mq-deadline",

@@ -18,7 +18,11 @@ from cotune.profile.schema import GROUP_NAME, PROFILE_NAME, SYSCTL_NAME, knob_at
 from cotune.profile.text import Path, at, found, shown, similar
 
 #: Keys of which the kernel zeroes one when the other is written: (first, second).
-PAIRS = (("dirty_bytes", "dirty_ratio"), ("dirty_background_bytes", "dirty_background_ratio"))
+PAIRS = (
+    ("dirty_bytes", "dirty_ratio"),
+    ("dirty_background_bytes", "dirty_background_ratio"),
+    ("overcommit_kbytes", "overcommit_ratio"),
+)
 #: Knobs that systemd, the kubelet and runc write themselves.
 RUNTIME_KNOBS = (("cpu", "shares"), ("cpu", "quota"), ("cpu", "period"), ("memory", "limit"))
 

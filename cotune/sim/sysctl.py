@@ -51,6 +51,9 @@ _PAIRS = {
     DIRTY_RATIO: (DIRTY_BYTES, False),
     BACKGROUND_BYTES: (BACKGROUND_RATIO, True),
     BACKGROUND_RATIO: (BACKGROUND_BYTES, True),
+    # mm/util.c overcommit_ratio_handler, overcommit_kbytes_handler
+    "vm/overcommit_ratio": ("vm/overcommit_kbytes", True),
+    "vm/overcommit_kbytes": ("vm/overcommit_ratio", True),
 }
 
 _COMMON = (
@@ -63,6 +66,7 @@ _COMMON = (
     _s("vm/watermark_boost_factor", 15000),
     _s("vm/overcommit_memory", 0, 0, 2),
     _free("vm/overcommit_ratio", 50),
+    _ulong("vm/overcommit_kbytes", 0),
     _s("vm/panic_on_oom", 0, 0, 2),
     _free("vm/oom_kill_allocating_task", 0),
     _s("vm/vfs_cache_pressure", 100),
