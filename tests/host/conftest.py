@@ -14,22 +14,11 @@ import pytest
 
 from tests.host.lab import Lab
 
-SUMMARY = "host-summary"
-
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs root for everybody else."""
     if item.get_closest_marker("root") and os.geteuid() != 0:
         pytest.skip("needs root on a real Linux host")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests recorded under ``SUMMARY``, such as how many runs were killed."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            for name, value in getattr(report, "user_properties", ()):
-                if name == SUMMARY and getattr(report, "when", "") == "call":
-                    terminalreporter.write_line(str(value))
 
 
 @pytest.fixture(scope="session")

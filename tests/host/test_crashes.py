@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.host.conftest import SUMMARY
+from tests.conftest import SUMMARY
 from tests.host.lab import CONTROLLERS, Call, Lab, Run, Snapshot, needs_strace, unique
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from cotune.rollback import Selection, rollback
 from cotune.sim.faults import Fault, FaultyKernel
 from cotune.sim.kernel import SimKernel
 from cotune.state import given_state
+from tests.conftest import SUMMARY
 from tests.sim.lab import changed, run, snapshot, write_profile
 
 BODY = """
@@ -162,7 +163,9 @@ class BlindKernel(DyingKernel):
         return super().read(path)
 
 
-def test_a_stop_after_any_change_ends_all_old_or_all_new(tmp_path: Path) -> None:
+def test_a_stop_after_any_change_ends_all_old_or_all_new(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Between the last write and the commit record everything reads new already: then recover commits."""
     (tmp_path / "count").mkdir()
     total, after = count_writes(tmp_path / "count")
@@ -189,7 +192,8 @@ def test_a_stop_after_any_change_ends_all_old_or_all_new(tmp_path: Path) -> None
             assert lab.state() == COMMITTED
     assert ends["old"] >= total
     assert ends["new"] >= 1
-    print(f"\nstopped after each of {total} changes: {ends['old']} all old, {ends['new']} all new")
+    text = f"simulated kernel stopped after each of {total} changes: {ends['old']} all old, {ends['new']} all new"
+    record_property(SUMMARY, text)
 
 
 def test_a_stop_while_undoing_is_undone_later(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cotune.sim.kernel import SimKernel
+from tests.conftest import SUMMARY
 
 CASES = Path(__file__).parent.parent / "cases"
 RECORDS: list[dict[str, Any]] = json.loads((CASES / "v1_truth.json").read_text())
@@ -123,8 +124,8 @@ def test_excluded_record_would_not_pass(index: int, outcomes: list[Outcome | Non
     assert outcomes[index] != expected(RECORDS[index]), "this record can be replayed: take it off the list"
 
 
-def test_how_many_were_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_many_were_replayed(record_property: Callable[[str, object], None]) -> None:
     replayed = len(RECORDS) - len(EXCLUDED)
-    with capsys.disabled():
-        print(f"\nv1 transcript: {replayed} of {len(RECORDS)} records replayed, {len(EXCLUDED)} excluded")
+    text = f"v1 transcript: {replayed} of {len(RECORDS)} records replayed, {len(EXCLUDED)} excluded"
+    record_property(SUMMARY, text)
     assert (replayed, len(EXCLUDED)) == (331, 8)

@@ -1,0 +1,17 @@
+"""What all tests share: figures they found, printed at the end of the run."""
+
+from __future__ import annotations
+
+import pytest
+
+SUMMARY = "figure"
+"""Name of a recorded property whose text is printed before pytest's closing line."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests recorded under ``SUMMARY``, such as how many runs were killed."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == SUMMARY and getattr(report, "when", "") == "call":
+                    terminalreporter.write_line(str(value))
