@@ -94,9 +94,12 @@ def given_state(path: Path) -> StateDir:
 
 
 def make_private(path: Path) -> None:
-    """Create a directory (0700) with its parents. Raises NotPermitted."""
+    """Create a directory with its parents, each 0700. Raises NotPermitted."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (*reversed(path.parents), path):
+            if not directory.exists():
+                directory.mkdir(mode=0o700, exist_ok=True)
+        os.listdir(path)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise NotPermitted(f"{path}: {error.strerror}", "run as root, or pass --state-dir") from None
     except OSError as error:
