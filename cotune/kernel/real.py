@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ _DIR_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
-_MAX_DIRS = 256
+_MAX_DIRS = 8192
 _MAX_LINKS = 40
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class RealKernel:
         """``root`` is the directory taken as ``/``. Raises OSError when it is no directory."""
         self._root = os.path.realpath(root)
         self._dirs: OrderedDict[str, int] = OrderedDict()
+        self._room = min(_MAX_DIRS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._top = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @property
@@ -200,7 +202,10 @@ class RealKernel:
         except OSError as error:
             if error.errno not in _GONE or not known:
                 raise
-        self._forget(parent)
+        # any directory on the way may be the one that was replaced
+        while parent:
+            self._forget(parent)
+            parent = parent.rpartition("/")[0]
         return call()
 
     def _dir(self, path: str) -> int:
@@ -219,14 +224,14 @@ class RealKernel:
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
         self._dirs[path] = fd
-        if len(self._dirs) > _MAX_DIRS:
+        if len(self._dirs) > self._room:
             os.close(self._dirs.popitem(last=False)[1])
         return fd
 
     def _forget(self, path: str) -> None:
-        """Drop the descriptors of a directory and of everything below it."""
-        for known in [p for p in self._dirs if p == path or p.startswith(path + "/")]:
-            os.close(self._dirs.pop(known))
+        fd = self._dirs.pop(path, None)
+        if fd is not None:
+            os.close(fd)
 
     def _named(self, path: str, call: Callable[[], None]) -> None:
         try:
