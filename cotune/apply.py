@@ -136,8 +136,10 @@ class _Run:
             self._abort(str(wrong), None, wrong.read)
         except OSError as error:
             self._abort(f"the commit could not be recorded: {error}", None)
-        except BaseException:
-            undo(self.host, self.journal, [self.transaction], self.now)
+        except BaseException as stop:
+            outcome = undo(self.host, self.journal, [self.transaction], self.now)
+            if outcome.left:
+                raise _failure(f"stopped ({type(stop).__name__})", outcome) from stop
             raise
 
     def _step(self, step: Step) -> None:
@@ -204,7 +206,8 @@ class _Run:
         """Undo, and say what happened; ``read`` is what the kernel made of values. Always raises."""
         outcome = undo(self.host, self.journal, [self.transaction], self.now, trusted=read)
         error = _failure(why, outcome)
-        if failure is not None and failure.error.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
+        forbidden = failure is not None and failure.error.errno in (errno.EPERM, errno.EACCES)
+        if forbidden and not outcome.left and os.geteuid() != 0:
             error = NotPermitted(error.message, "run as root")
         raise error from None
 
