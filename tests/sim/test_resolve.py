@@ -54,7 +54,7 @@ groups:
 
 def test_a_tie_that_differs_is_refused_and_one_that_agrees_is_not(lab: Lab) -> None:
     body = "groups:\n  a: {{match: {{cgroup: kubepods}}, cpu: {{shares: 2}}}}\n"
-    body += "  b: {{match: {{cgroup: /kubepods/}}, cpu: {{shares: {0}}}}}\n"
+    body += "  b: {{match: {{cgroup: /kubepods}}, cpu: {{shares: {0}}}}}\n"
     assert lab.values(body.format(2), "cpu.shares") == {"cgroup:kubepods": 2}
     with pytest.raises(PlanRefused, match=r"equally well.*cpu\.shares differently"):
         lab.resolve(body.format(3))
@@ -106,9 +106,8 @@ def test_requirements(lab: Lab, requires: str, missing: str | None) -> None:
 
 
 def test_created_groups_get_their_parents_and_a_usable_cpuset(lab: Lab) -> None:
-    resolved = lab.resolve(
-        "groups: {g: {match: {cgroup: a/b}, create: true, cpu: {cpus: 0-3}, memory: {limit: 1GiB}}}\n"
-    )
+    values = "cpu: {cpus: 0-3}, memory: {limit: 1GiB}"
+    resolved = lab.resolve(f"groups: {{g: {{match: {{cgroup: a/b}}, create: true, {values}}}}}\n")
     assert [(c.path, c.parent) for c in resolved.creates] == [
         ("/sys/fs/cgroup/cpuset/a", True),
         ("/sys/fs/cgroup/memory/a", True),
