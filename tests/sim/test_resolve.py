@@ -59,7 +59,10 @@ def test_a_tie_that_differs_is_refused_and_one_that_agrees_is_not(lab: Lab) -> N
     with pytest.raises(PlanRefused, match=r"equally well.*cpu\.shares differently"):
         lab.resolve(body.format(3))
     with pytest.raises(PlanRefused, match="set differently"):
-        lab.resolve("host: {sysctl: {vm.swappiness: 1, vm/swappiness: 2}}\n")
+        lab.resolve(
+            "host:\n  block:\n    - {match: {device: nvme0n1}, nr_requests: 64}\n"
+            "    - {match: {mountpoint: /data}, nr_requests: 128}\n"
+        )
 
 
 def test_identity_reaches_descendants_unless_something_more_specific_does(lab: Lab) -> None:
