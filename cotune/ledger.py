@@ -19,6 +19,14 @@ class Owned(NamedTuple):
     original: Value | None
 
 
+class Obstacle(NamedTuple):
+    """Why ``transaction`` cannot be undone while ``later`` is in force."""
+
+    why: str
+    transaction: Transaction
+    later: Transaction
+
+
 class Ledger:
     """Owners by key. Kernel state does not outlive a boot, so only transactions of this boot count.
 
@@ -69,14 +77,32 @@ class Ledger:
         """The last value cotune wrote or saw before it was hidden, by key."""
         return self._known
 
-    def superseded(self, chosen: Iterable[Transaction]) -> list[tuple[Entry, Transaction, Transaction]]:
-        """Values of chosen transactions that a later one, not chosen, has set since: (entry, chosen, later)."""
+    def obstacles(self, chosen: Iterable[Transaction]) -> list[Obstacle]:
+        """What stands in the way of undoing the chosen transactions: later ones, not chosen, that rest on them."""
         selection = list(chosen)
         ids = {transaction.id for transaction in selection}
-        return [
-            (entry, transaction, later)
-            for transaction in selection
-            for entry in transaction.live_entries()
-            for later in self._touched.get(entry.target.key, [])
-            if later.id > transaction.id and later.id not in ids
-        ]
+        found = []
+        for transaction in selection:
+            for entry in transaction.live_entries():
+                what = f"{entry.target.resource} {entry.target.knob}"
+                later = (
+                    t for t in self._touched.get(entry.target.key, []) if t.id > transaction.id and t.id not in ids
+                )
+                found += [Obstacle(f"{what} belongs to", transaction, one) for one in later]
+            made = [path for path in transaction.created if path not in transaction.not_made]
+            for one in self.transactions:
+                if one.id > transaction.id and one.id not in ids and (path := _rests_on(one, made)):
+                    found.append(Obstacle(f"the cgroup {path} is used by", transaction, one))
+        return found
+
+
+def _rests_on(transaction: Transaction, made: list[str]) -> str:
+    """The first of the made cgroups that a transaction uses, or has groups below; empty when it uses none."""
+    used = {*transaction.created, *(entry.target.unit for entry in transaction.live_entries())}
+    used.update(move.path for move in transaction.moves)
+    above: set[str] = set()
+    for path in used:
+        while path and path not in above:
+            above.add(path)
+            path = path.rpartition("/")[0]
+    return next((path for path in made if path in above), "")

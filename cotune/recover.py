@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cotune.execute import mismatches, task_is_in
 from cotune.host.facts import Host
 from cotune.journal import APPLYING, COMMITTED, PARTIAL, ROLLED_BACK, Journal, Transaction
+from cotune.ledger import Ledger
 from cotune.undo import undo
 
 
@@ -27,9 +28,17 @@ def recover(host: Host, journal: Journal, now: Callable[[], str], retry: bool = 
     """
     found = []
     for transaction in reversed(journal.load()):
-        if transaction.cut_off or (retry and transaction.state == PARTIAL and transaction.boot_id == host.boot_id):
+        if transaction.cut_off or (retry and _may_retry(host, journal, transaction)):
             found.append(_recover_one(host, journal, transaction, now))
     return found
+
+
+def _may_retry(host: Host, journal: Journal, transaction: Transaction) -> bool:
+    """Whether what a rollback had to leave is still this transaction's to put back."""
+    if transaction.state != PARTIAL or transaction.boot_id != host.boot_id:
+        return False
+    # read anew each time: a later transaction may just have been finished
+    return not Ledger(journal.load(), host.boot_id).obstacles([transaction])
 
 
 def recover_cut_off(host: Host, journal: Journal, now: Callable[[], str]) -> list[Recovered]:

@@ -65,9 +65,9 @@ def _find(transactions: list[Transaction], in_force: list[Transaction], number: 
 
 
 def _check_superseded(ledger: Ledger, chosen: list[Transaction]) -> None:
-    for entry, transaction, by in ledger.superseded(chosen):
+    for why, transaction, later in ledger.obstacles(chosen):
         raise PlanRefused(
-            f"transaction {transaction.id} ({transaction.profile}) was superseded: {entry.target.resource} "
-            f"{entry.target.knob} belongs to transaction {by.id} ({by.profile}) since",
-            f"roll back transaction {by.id} first",
+            f"transaction {transaction.id} ({transaction.profile}) was superseded: {why} transaction {later.id} "
+            f"({later.profile}) since",
+            f"roll back transaction {later.id} first",
         )

@@ -208,6 +208,8 @@ class _Undo:
             error = remove_group(self.host, directory)
             if error is not None:
                 self.result.left.append(f"cgroup {directory} kept: {self._why_kept(directory)}")
+                # it lives on, and so do the values in it
+                self.kept.update(entry.target.key for entry in self.entries if entry.target.unit == directory)
             elif existed:
                 self.result.removed.append(directory)
 

@@ -285,3 +285,61 @@ def test_a_pattern_never_means_the_root_group(make: Make) -> None:
     lab.apply("a", "groups: {all: {match: {cgroup: '**'}, cpu: {shares: 512}}}\n")
     assert lab.read("/sys/fs/cgroup/cpu/cpu.shares") == "1024"
     assert lab.read("/sys/fs/cgroup/cpu/g/cpu.shares") == "512"
+
+
+def test_recover_leaves_a_value_that_another_profile_has_taken(make: Make) -> None:
+    lab = make("anck-4.19")
+    lab.apply("a", SHARES.format(2048))
+    lab.kernel.write(f"{lab.cpu}/g/cpu.shares", "777")
+    lab.rollback()
+    lab.apply("b", SHARES.format(2048))
+    assert recover(lab.host(), lab.journal, lambda: "now") == []
+    assert lab.read(f"{lab.cpu}/g/cpu.shares") == "2048"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "groups: {o: {match: {cgroup: off}, cpu: {quota: 1.0}}}\n",
+        "groups: {o: {match: {cgroup: off/b}, create: true, cpu: {shares: 3}}}\n",
+    ],
+)
+def test_a_group_others_build_on_is_not_taken_away(make: Make, body: str) -> None:
+    lab = make("anck-4.19")
+    lab.apply("a", "groups: {o: {match: {cgroup: off}, create: true, cpu: {shares: 9}}}\n")
+    lab.apply("b", body)
+    state = snapshot(lab.kernel)
+    with pytest.raises(PlanRefused, match="is used by transaction 000002"):
+        lab.rollback(Selection(profile="a"))
+    assert changed(state, snapshot(lab.kernel)) == {}
+    lab.rollback()
+    lab.rollback()
+    assert lab.untouched()
+
+
+def test_values_of_a_group_that_had_to_stay_are_still_held(make: Make) -> None:
+    lab = make("anck-4.19")
+    group = "groups: {{o: {{match: {{cgroup: off}}, create: true, cpu: {{{0}}}}}}}\n"
+    lab.apply("a", group.format("shares: 9, quota: 1.0"))
+    lab.kernel.mkdir(f"{lab.cpu}/off/foreign")
+    _, result = lab.rollback()
+    assert len(result.left) == 1
+    assert "child groups foreign" in result.left[0]
+    assert len(Ledger(lab.journal.load(), lab.host().boot_id).held()) == 2
+    lab.apply("a", group.format("shares: 9"))
+    assert lab.read(f"{lab.cpu}/off/cpu.cfs_quota_us") == "-1"
+    lab.kernel.rmdir(f"{lab.cpu}/off/foreign")
+    lab.rollback()
+    lab.rollback()
+    assert lab.untouched()
+
+
+@pytest.mark.parametrize("name", ["mainline-v1", "anck-4.19"])
+def test_swappiness_of_the_host_and_of_a_new_group(make: Make, name: str) -> None:
+    lab = make(name)
+    body = "host: {sysctl: {vm.swappiness: 10}}\n"
+    body += "groups: {o: {match: {cgroup: off}, create: true, memory: {swappiness: 60}}}\n"
+    lab.apply("a", body)
+    assert lab.read("/sys/fs/cgroup/memory/off/memory.swappiness") == "60"
+    lab.rollback()
+    assert lab.untouched()
