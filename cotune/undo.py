@@ -80,6 +80,9 @@ class _Undo:
         outcome = plan_instances(instances, self.host.context, Explain())
         for item in outcome.unsupported:
             self.result.left.append(f"{item.resource} {item.knob}: {item.reason}")
+            self.kept.update(
+                e.target.key for e in entries if (e.target.resource, e.target.knob) == (item.resource, item.knob)
+            )
         for entry in outcome.entries:
             self.passed.setdefault(entry.target.key, set()).update(entry.ours)
         values = [[path, row, list(passed)] for (path, row), passed in self.passed.items()]
@@ -145,6 +148,8 @@ class _Undo:
                 self._leave(entry, f"reads {now}, which is {original}: left alone")
                 continue
             candidates.append((place, entry))
+        # parts of one control stay together: those beside a foreign one are still to be put back
+        self.kept.update(entry.target.key for place, entry in candidates if place in left_alone)
         entries = [entry for place, entry in candidates if place not in left_alone]
         return [s for entry in entries if (s := self._original(entry))], entries
 

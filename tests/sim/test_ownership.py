@@ -343,3 +343,16 @@ def test_swappiness_of_the_host_and_of_a_new_group(make: Make, name: str) -> Non
     assert lab.read("/sys/fs/cgroup/memory/off/memory.swappiness") == "60"
     lab.rollback()
     assert lab.untouched()
+
+
+def test_parts_beside_a_foreign_one_are_put_back_with_it_later(make: Make) -> None:
+    lab = make("mainline-v1")
+    lab.apply("a", "groups: {g: {match: {cgroup: g}, cpu: {quota: 50ms, period: 50ms, burst: 10ms}}}\n")
+    lab.kernel.write("/sys/fs/cgroup/cpu/g/cpu.cfs_quota_us", "40000")
+    _, result = lab.rollback()
+    assert len(result.left) == 1
+    assert lab.read("/sys/fs/cgroup/cpu/g/cpu.cfs_period_us") == "50000"
+    lab.kernel.write("/sys/fs/cgroup/cpu/g/cpu.cfs_quota_us", "50000")
+    _, result = lab.rollback()
+    assert result.left == []
+    assert lab.untouched()
