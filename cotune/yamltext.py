@@ -44,7 +44,15 @@ def scalar(value: str | int | float | bool | None) -> str:
     """One scalar; text is quoted unless it is plain in every version of YAML."""
     if not isinstance(value, str):
         return as_text(value)
-    return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+    return value if _is_plain(value) else "".join(map(_escaped, json.dumps(value, ensure_ascii=False)))
+
+
+def _escaped(character: str) -> str:
+    """A character of a double-quoted scalar; YAML takes some that JSON leaves alone for line ends (U+2028)."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _is_plain(text: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cotune.controls.memory import NO_LIMIT
@@ -88,6 +88,7 @@ def _without_nested_lists(data: Any) -> bool:
     return True
 
 
+@example({"\u2028": {"\x85": "\u2029 \U0001f600 \ufeff"}, "x\x7f": "a\u2028b"})
 @given(_data.filter(lambda data: bool(data) and _without_nested_lists(data)))
 def test_yaml_comes_back_in_our_reader_and_in_yaml_1_1(data: dict[str, Any]) -> None:
     text = render(data)
