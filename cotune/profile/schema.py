@@ -19,7 +19,7 @@ from cotune.profile.variables import NAME as VARIABLE_NAME
 
 API_VERSION = "cotune/v1"
 KIND = "IsolationProfile"
-SCHEMA_ID = "https://cotune.dev/schemas/isolation-profile-v1.json"
+SCHEMA_ID = "urn:cotune:schema:isolation-profile:v1"
 
 PROFILE_NAME = "[a-z0-9][a-z0-9._-]{0,62}"
 GROUP_NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
