@@ -92,25 +92,24 @@ class Journal:
 
     def load(self) -> list[Transaction]:
         """All transactions, oldest first. Raises CotuneError for a damaged file."""
+        return [self._read(self.state.transactions / name) for name in self._names()]
+
+    def next_id(self) -> str:
+        """The number of the next transaction. Call with the lock held."""
+        names = self._names()
+        return f"{_number(names[-1]) + 1 if names else 1:06d}"
+
+    def _names(self) -> list[str]:
+        """File names of the journals, oldest first."""
         try:
-            names = sorted(name for name in os.listdir(self.state.transactions) if _NAME.match(name))
+            names = [name for name in os.listdir(self.state.transactions) if _NAME.match(name)]
         except FileNotFoundError:
             return []
         except PermissionError as error:
             raise NotPermitted(f"{self.state.transactions}: {error.strerror}", "run as the user who applied") from None
         except OSError as error:
             raise UsageError(f"{self.state.transactions}: {error.strerror}", "pass another --state-dir") from None
-        return [self._read(self.state.transactions / name) for name in names]
-
-    def next_id(self) -> str:
-        """The number of the next transaction. Call with the lock held."""
-        try:
-            numbers = [
-                int(name.removesuffix(".jsonl")) for name in os.listdir(self.state.transactions) if _NAME.match(name)
-            ]
-        except FileNotFoundError:
-            numbers = []
-        return f"{max(numbers, default=0) + 1:06d}"
+        return sorted(names, key=_number)
 
     def begin(self, transaction: Transaction) -> None:
         """Put a transaction on disk for good; the first kernel write may follow."""
@@ -181,6 +180,11 @@ class Journal:
         if record["state"] not in STATES:
             raise ValueError(f"unknown state {record['state']!r}")
         _update(transaction, record)
+
+
+def _number(name: str) -> int:
+    """The number of the transaction in a journal's file name."""
+    return int(name.removesuffix(".jsonl"))
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -181,7 +181,7 @@ def _passed(control: Control, old: Values, writes: list[Write]) -> dict[str, lis
             if touched and value not in passed.setdefault(part, []):
                 passed[part].append(value)
         state = following
-    return {part: values for part, values in passed.items() if values}
+    return passed
 
 
 def _is_derived(instance: Instance) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from cotune.errors import Origin
 from cotune.profile.document import Document
-from cotune.profile.text import Path, at
+from cotune.profile.text import Path
 
 
 class Tree(NamedTuple):
@@ -118,8 +118,3 @@ def _forget(result: Tree, value: Any, path: Path) -> None:
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for part, child in children:
         _forget(result, child, (*path, part))
-
-
-def value_at(tree: Tree, path: Path) -> Any:
-    """The value at ``path``, or None where it does not exist."""
-    return at(tree.data, path)
