@@ -45,11 +45,14 @@ def apply(
     journal.clean()
     notes = recovery_notes(recover_cut_off(host, journal, now))
     transactions = journal.load()
-    plan = make_plan(profile, host, Ledger(transactions, host.boot_id), options)
+    ledger = Ledger(transactions, host.boot_id)
+    plan = make_plan(profile, host, ledger, options)
     if not plan.changes and not plan.takes_over:
         return Result(plan, None, notes)
     _check_permitted(host, plan)
-    transaction = _begin(profile, host, journal, options, plan, now)
+    transaction = _begin(profile, host, journal, options, _mounts_first(plan), now)
+    if len(transaction.created) < len(plan.creates):
+        plan = _mount(host, journal, transaction, plan, now, lambda: make_plan(profile, host, ledger, options))
     strict = options.strict or fails_when_unsupported(profile)
     run = _Run(host, journal, transaction, plan, now, progress, strict)
     run.carry_out()
@@ -68,9 +71,9 @@ def _check_permitted(host: Host, plan: Plan) -> None:
         elif step.op == "write":
             allowed = step.target.unit in created or host.kernel.writable(path)
         elif step.op == "move":
-            allowed = path in created or host.kernel.writable(f"{path}/cgroup.procs")
+            allowed = path in created or bool(step.move and host.kernel.writable(f"{path}/{step.move.file}"))
         else:
-            allowed = step.op != "remount"
+            allowed = step.op == "enable"
         if not allowed:
             raise NotPermitted(f"{path} may not be written by user {os.geteuid()}; nothing was changed", "run as root")
 
@@ -98,6 +101,49 @@ def _begin(
             f"the journal cannot be written: {error}; nothing was changed", "free some space, or pass --state-dir"
         ) from None
     return transaction
+
+
+def _mounts_first(plan: Plan) -> Plan:
+    """What can be done of a plan that mounts something: what is in it shows only then, and the rest is planned anew."""
+    mounts = tuple(create for create in plan.creates if create.fstype)
+    return plan._replace(entries=(), creates=mounts, moves=(), witnessed=()) if mounts else plan
+
+
+def _mount(
+    host: Host,
+    journal: Journal,
+    transaction: Transaction,
+    plan: Plan,
+    now: Callable[[], str],
+    again: Callable[[], Plan],
+) -> Plan:
+    """Mount what a plan mounts, plan ``again``, and record all of it in the transaction before anything else is done.
+
+    Raises what planning raises, and ApplyFailed, after unmounting.
+    """
+    mounts = _mounts_first(plan).creates
+    try:
+        for step in plan.steps:
+            if step.op == "mount":
+                perform(host, step)
+        planned = again()
+        paths = {create.path for create in mounts}
+        shown = tuple(change for change in plan.changes if change.action == "create" and change.target.path in paths)
+        planned = planned._replace(creates=(*mounts, *planned.creates), changes=(*shown, *planned.changes))
+        transaction.created = [create.path for create in planned.creates]
+        transaction.entries, transaction.moves = list(planned.entries), list(planned.moves)
+        transaction.witnessed = list(planned.witnessed)
+        journal.begin(transaction)
+    except BaseException as error:
+        if isinstance(error, StepFailed):
+            transaction.not_made = transaction.created
+        outcome = undo(host, journal, [transaction], now)
+        if isinstance(error, StepFailed):
+            raise _failure(error.describe(), outcome) from None
+        if isinstance(error, OSError) or outcome.left:
+            raise _failure(str(error), outcome) from error
+        raise
+    return planned
 
 
 class _Run:

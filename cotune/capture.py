@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cotune.capture_groups import GroupCapture
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
+from cotune.controls.mounts import EXT4_DEFAULTS
 from cotune.errors import UsageError
 from cotune.execute import ReadBack
 from cotune.host.cgroups import clean_group, find_groups
@@ -20,7 +21,7 @@ from cotune.host.devices import Disk
 from cotune.host.dialect import find_dialect
 from cotune.host.facts import Host
 from cotune.host.mounts import ext4_options
-from cotune.host.summary import EXT4_DEFAULTS, disks, ext4_mounts
+from cotune.host.summary import disks, ext4_mounts
 from cotune.inventory import Place, disk_targets, find_place, near_groups, place_targets
 from cotune.knobs import section
 from cotune.model import Target

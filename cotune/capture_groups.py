@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
+from cotune.controls.cpu import Weight
 from cotune.execute import ReadBack
 from cotune.host.cgroups import descendants
 from cotune.host.devices import NoSuchDevice, find_disks
@@ -16,7 +17,6 @@ from cotune.knobs import BY_KEY
 from cotune.knobs.base import Knob
 from cotune.model import Target
 from cotune.profile.patterns import cgroup_problem, has_wildcard
-from cotune.resolve.host import sysctl_path
 from cotune.spell import Inexpressible, Written, spell
 from cotune.yamltext import Noted
 
@@ -82,7 +82,8 @@ class GroupCapture:
             except OSError:
                 continue  # vanished, or a file that only looks readable
             if value is not None:
-                controls.setdefault((target.control, target.row), {})[target.part] = _Read(target, value)
+                device = (target.row or "").partition(" ")[0] if CONTROLS[target.control].rows else None
+                controls.setdefault((target.control, device), {})[target.part] = _Read(target, value)
         families: dict[str, Any] = {}
         for (control, row), values in controls.items():
             if control == _IDENTITY:
@@ -96,8 +97,13 @@ class GroupCapture:
     def _values(self, families: dict[str, Any], control: str, values: dict[str, _Read]) -> None:
         period = values["period"].value if "period" in values else 0
         for part, read in values.items():
-            if control == "cpu.weight" and part == "shares" and "idle" in values and values["idle"].value == 1:
-                continue  # hidden by cpu.idle, which prints 3 for them
+            if (
+                isinstance(CONTROLS[control], Weight)
+                and part != "idle"
+                and "idle" in values
+                and values["idle"].value == 1
+            ):
+                continue  # hidden by cpu.idle
             if read.value != self._fresh(read.target):
                 knob = BY_KEY[read.target.knob]
                 self._put(families, knob, read, int(period) if isinstance(period, int) else 0)
@@ -157,14 +163,14 @@ class GroupCapture:
         control = CONTROLS[_IDENTITY]
         now = {part: read.value for part, read in values.items()}
         read = values["bvt"]
-        gate = self.host.text(sysctl_path(control.gate or ""))
+        gate = control.parts["bvt"].gate
         expeller = now["bvt"] == 2
         try:
             word = spell(BY_KEY["cpu.identity"], 1 if expeller else read.value)
             if control.settle(dict(now), {"bvt": now["bvt"]}, self.host.context).get("flags") != now.get("flags"):
                 raise Inexpressible("cpu.identity holds flags that cpu.bvt_warp_ns does not give")
-            if gate == "0":
-                raise Inexpressible(f"{control.gate} is 0, and a profile that sets it switches that on")
+            if gate and self.host.text(gate.path) == "0":
+                raise Inexpressible(f"{gate.name} is 0, and a profile that sets it switches that on")
         except Inexpressible as why:
             self.left_out.append(f"cgroup:{group} cpu.identity: {why}")
             return {}

@@ -12,20 +12,25 @@ from typing import NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import Control, Part
+from cotune.controls.resctrl import DEFAULT
 from cotune.errors import UsageError
 from cotune.host.cgroups import clean_group, find_groups
 from cotune.host.devices import Disk, NoSuchDevice, disk_names, find_disks
 from cotune.host.facts import Host
+from cotune.host.forms import part_file
 from cotune.host.mounts import find_mount
+from cotune.host.resctrl import class_targets, read_resctrl
 from cotune.knobs import section
 from cotune.model import Target
 from cotune.resolve.host import sysctl_path, sysctl_target
+from cotune.resolve.mounts import mount_targets as ext4_targets
+from cotune.resolve.mounts import quota_targets
 
-_KINDS = ("cgroup", "sysctl", "block", "mount")
+_KINDS = ("cgroup", "sysctl", "host", "block", "mount", "quota", "resctrl")
 
 
 class Place(NamedTuple):
-    """``kind`` is cgroup, sysctl, block or mount; ``name`` the group (empty: root), sysctl, disk or mount point.
+    """``kind`` is cgroup, sysctl, block, mount or resctrl; ``name`` the group or class (empty: root), sysctl, disk or mount point.
 
     The place of a sysctl without a name is all of them.
     """
@@ -69,11 +74,13 @@ def place_targets(host: Host, place: Place) -> list[Target]:
         names = [place.name] if place.name else list(known)
         targets = [sysctl_target(name, known.get(name.replace("/", "."))) for name in names]
         return [target for target in targets if host.kernel.exists(target.path)]
+    if place.kind == "resctrl":
+        return class_targets(host, place.name)
     if place.kind == "block":
         return [
             target for disk in find_disks(host.kernel, {"device": place.name}) for target in disk_targets(host, disk)
         ]
-    return mount_targets(host, place.name)
+    return quota_targets(host, place.name) if place.kind == "quota" else mount_targets(host, place.name)
 
 
 def disk_targets(host: Host, disk: Disk) -> list[Target]:
@@ -88,14 +95,9 @@ def disk_targets(host: Host, disk: Disk) -> list[Target]:
 
 
 def mount_targets(host: Host, point: str) -> list[Target]:
-    """The options of the ext4 file system mounted at ``point``; none for other file systems."""
+    """What can be set of the ext4 file system mounted at ``point``; nothing of other file systems."""
     mount = find_mount(host.kernel, point)
-    if mount is None or mount.fstype != "ext4":
-        return []
-    return [
-        Target(knob.control, knob.part, f"mount:{mount.point}", mount.point, mount.point, knob.part, knob.key)
-        for knob in section("mount").values()
-    ]
+    return ext4_targets(host, mount) if mount and mount.fstype == "ext4" else []
 
 
 def group_names(host: Host, pattern: str = "**") -> list[str]:
@@ -124,6 +126,12 @@ def _prefixed(host: Host, kind: str, name: str, known: set[str]) -> Place:
         if host.kernel.exists(sysctl_path(name)):
             return Place(kind, name)
         raise UsageError(f"there is no sysctl {name} on this host", _similar(name, section("sysctl")))
+    if kind == "resctrl":
+        if not (f"resctrl:{name}" in known or class_targets(host, name)):
+            resctrl = read_resctrl(host)
+            here = ", ".join((DEFAULT, *resctrl.classes)) if resctrl else "none: resctrl is not mounted"
+            raise UsageError(f"there is no resctrl class {name} on this host", f"classes: {here}")
+        return Place(kind, name)
     if kind == "block":
         try:
             return Place(kind, find_disks(host.kernel, {"device": name})[0].name)
@@ -131,6 +139,10 @@ def _prefixed(host: Host, kind: str, name: str, known: set[str]) -> Place:
             raise UsageError(
                 f"there is no disk {name} on this host", f"disks: {', '.join(disk_names(host.kernel)) or 'none'}"
             ) from None
+    if kind == "quota":
+        if host.kernel.exists(name):
+            return Place(kind, host.kernel.realpath(name))
+        raise UsageError(f"there is no directory {name}")
     if find_mount(host.kernel, name) is None:
         points = [mount.point for mount in host.kernel.mounts() if mount.fstype == "ext4"]
         raise UsageError(f"nothing is mounted at {name}", f"ext4 mounts: {', '.join(points) or 'none'}")
@@ -173,18 +185,18 @@ def _group_targets(host: Host, place: Place) -> Iterator[Target]:
             continue
         unit = hierarchy.dir(place.name)
         for part in control.parts.values():
-            file = part.files.get(f"v{hierarchy.version}")
+            file = None if part.report else part_file(host, hierarchy, part)
             if file and host.kernel.exists(f"{unit}/{file}"):
                 yield from _part_targets(host, control, part, Target("", "", place.resource, unit, f"{unit}/{file}"))
 
 
 def _part_targets(host: Host, control: Control, part: Part, where: Target) -> Iterator[Target]:
     """One target, or one for each row of a table."""
-    target = where._replace(control=control.name, part=part.name, knob=part.knob)
+    target = where._replace(control=control.name, part=part.name, knob=part.knob, row=control.row(part.name, None))
     if not control.rows:
         yield target
         return
     for line in host.text(target.path).splitlines():
-        row = line.split(" ")[0]
-        if ":" in row:
-            yield target._replace(row=row)
+        device = line.split(" ")[0]
+        if ":" in device:
+            yield target._replace(row=control.row(part.name, device))

@@ -211,7 +211,7 @@ def _encode(transaction: Transaction) -> dict[str, Any]:
         "label": transaction.label,
         "files": transaction.files,
         "created": transaction.created,
-        "moves": [[*move[:-1], str(move.origin)] for move in transaction.moves],
+        "moves": [[*move[:6], str(move.origin), move.file] for move in transaction.moves],
         "witnessed": transaction.witnessed,
         "entries": [[list(entry.target), *entry[1:]] for entry in transaction.entries],
     }
@@ -230,9 +230,14 @@ def _decode(record: dict[str, Any]) -> Transaction:
         record["files"],
         [_entry(fields) for fields in record["entries"]],
         record["created"],
-        [Move._make((*fields[:6], Origin(fields[6]))) for fields in record["moves"]],
+        [_move(fields) for fields in record["moves"]],
         [(path, value) for path, value in record["witnessed"]],
     )
+
+
+def _move(fields: list[Any]) -> Move:
+    pid, start, comm, resource, path, origin_path, origin, file = fields
+    return Move(pid, start, comm, resource, path, origin_path, Origin(origin), file)
 
 
 def _entry(fields: list[Any]) -> Entry:

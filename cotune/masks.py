@@ -8,14 +8,12 @@ from typing import NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import UNLIMITED, Value
-from cotune.controls.memory import WatermarkMinAdj
+from cotune.controls.cpu import Bandwidth, Weight
+from cotune.controls.memory import MemoryLimit, MemoryLimitV2, WatermarkMinAdj
 from cotune.execute import ReadBack
 from cotune.host.facts import Host
 from cotune.inventory import parent_target
 from cotune.model import Target
-from cotune.resolve.host import sysctl_path
-
-_BURST_SWITCH = "kernel.sched_cfs_bw_burst_enabled"
 
 
 class Mask(NamedTuple):
@@ -41,9 +39,9 @@ def find_mask(host: Host, reader: ReadBack, target: Target, now: Value | None, o
         return None
     if isinstance(control, WatermarkMinAdj):
         return _min_adj(reader, target, now, own)
-    if target.control == "cpu.bandwidth" and target.part == "quota":
+    if isinstance(control, Bandwidth) and target.part == "quota":
         return _quota(host, reader, target)
-    if target.control == "memory.limit":
+    if isinstance(control, (MemoryLimit, MemoryLimitV2)):
         return _smallest(reader, target, now, "an ancestor's smaller limit counts", needs="memory.use_hierarchy")
     if target.control == "pids.max":
         return _smallest(reader, target, now, "an ancestor allows fewer tasks in all")
@@ -54,12 +52,12 @@ def find_switches(host: Host, reader: ReadBack, target: Target) -> list[Switch]:
     """Everything outside a value that keeps it from having an effect."""
     found = []
     control = CONTROLS[target.control]
-    if control.gate and host.text(sysctl_path(control.gate)) == "0":
-        found.append(Switch(control.gate, "0", "the feature is off for the whole host"))
-    if (target.control, target.part) == ("cpu.bandwidth", "burst") and host.text(sysctl_path(_BURST_SWITCH)) == "0":
-        found.append(Switch(_BURST_SWITCH, "0", "bursts are off for the whole host"))
-    if (target.control, target.part) == ("cpu.weight", "shares") and host.text(f"{target.unit}/cpu.idle") == "1":
-        found.append(Switch("cpu.idle", "1", "the group is idle: the kernel ignores its shares and prints 3"))
+    part = control.parts.get(target.part)
+    if part and part.gate and host.kernel.exists(part.gate.path) and host.text(part.gate.path) != part.gate.value:
+        found.append(Switch(part.gate.name, host.text(part.gate.path), "the feature is off for the whole host"))
+    if isinstance(control, Weight) and target.part == control.number and host.text(f"{target.unit}/cpu.idle") == "1":
+        why = f"the group is idle: the kernel ignores its {control.number} and prints {control.while_idle}"
+        found.append(Switch("cpu.idle", "1", why))
     if target.control == "memory.priority" and not _priorities_count(reader, target):
         found.append(
             Switch(
@@ -115,8 +113,10 @@ def _quota(host: Host, reader: ReadBack, target: Target) -> Mask | None:
 def _ratio(reader: ReadBack, target: Target) -> Fraction | None:
     """Quota per period in CPUs; None for unlimited and unreadable."""
     quota = _read(reader, target)
-    file = CONTROLS["cpu.bandwidth"].parts["period"].files["v1"]
-    period = _read(reader, target._replace(part="period", path=f"{target.unit}/{file}"))
+    control = CONTROLS[target.control]
+    file = next(iter(control.parts["period"].files.values()))
+    row = control.row("period", None)
+    period = _read(reader, target._replace(part="period", path=f"{target.unit}/{file}", row=row))
     if not isinstance(quota, int) or not isinstance(period, int) or quota < 0 or period <= 0:
         return None
     return Fraction(quota, period)

@@ -37,7 +37,8 @@ class Setting(NamedTuple):
     """A wanted value.
 
     ``implied`` settings come from cotune itself: a gate, or the cpuset of a group it creates. ``release`` puts back
-    the original of a value the profile no longer names.
+    the original of a value the profile no longer names. ``approximates`` says which knob this kernel lacks it stands
+    for.
     """
 
     target: Target
@@ -45,19 +46,37 @@ class Setting(NamedTuple):
     origin: Origin
     implied: bool = False
     release: bool = False
+    approximates: str = ""
 
 
 class Create(NamedTuple):
-    """A cgroup directory to make. ``parent`` marks those only needed for another."""
+    """A cgroup or resctrl directory to make. ``parent`` marks those only needed for another.
+
+    With ``fstype`` it is a file system to mount at ``path``, with the option words ``options``.
+    """
 
     resource: str
     path: str
     origin: Origin
     parent: bool = False
+    fstype: str = ""
+    options: tuple[str, ...] = ()
+
+
+class Enable(NamedTuple):
+    """Controllers to switch on for the children of a version 2 cgroup. Never undone: it would reset every child."""
+
+    resource: str
+    path: str
+    controllers: tuple[str, ...]
+    origin: Origin
 
 
 class Move(NamedTuple):
-    """A process to put into a group of one hierarchy. ``origin_path`` and ``path`` are cgroup directories."""
+    """A process to put into a group of one hierarchy. ``origin_path`` and ``path`` are cgroup directories.
+
+    ``file`` takes its number: ``cgroup.procs`` takes a process with all its threads, resctrl's ``tasks`` one thread.
+    """
 
     pid: int
     start: int
@@ -66,6 +85,7 @@ class Move(NamedTuple):
     path: str
     origin_path: str
     origin: Origin
+    file: str = "cgroup.procs"
 
 
 class UnsupportedKnob(NamedTuple):
@@ -78,14 +98,41 @@ class UnsupportedKnob(NamedTuple):
     origin: Origin
 
 
+class Refusal(NamedTuple):
+    """Why a plan may not be carried out; ``flags`` are the options that allow it all the same."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
+class Change(NamedTuple):
+    """One difference. ``current`` is None where it is not known, or where the group is only ``created`` by the plan."""
+
+    target: Target
+    current: Value | None
+    desired: Value | None
+    action: str
+    origin: Origin
+    created: bool = False
+    approximates: str = ""
+
+
 class Resolved(NamedTuple):
-    """A profile on a host: every wanted value with its place."""
+    """A profile on a host: every wanted value with its place.
+
+    ``summaries`` are changes shown in place of many single moves, such as the threads of a group that are outside
+    its resctrl class.
+    """
 
     settings: list[Setting]
     creates: list[Create]
     moves: list[Move]
     unsupported: list[UnsupportedKnob]
     notes: list[str]
+    pending: list[UnsupportedKnob]
+    refusals: list[Refusal]
+    enables: list[Enable]
+    summaries: list[Change]
 
 
 class Instance(NamedTuple):
@@ -110,25 +157,19 @@ class Instance(NamedTuple):
     unsure: tuple[str, ...] = ()
 
 
-class Change(NamedTuple):
-    """One difference. ``current`` is None where it is not known, or where the group is only ``created`` by the plan."""
-
-    target: Target
-    current: Value | None
-    desired: Value | None
-    action: str
-    origin: Origin
-    created: bool = False
-
-
 class Step(NamedTuple):
-    """One write. ``op`` is write, mkdir, move or remount; ``value`` is canonical; ``note`` explains an extra step."""
+    """One operation. ``op`` is write, enable, mkdir, move or remount; ``value`` is canonical, ``text`` what is written.
+
+    ``waits`` marks a limit that is only written once the group uses no more than that.
+    """
 
     op: str
     target: Target
     value: Value | None = None
     move: Move | None = None
     words: tuple[str, ...] = ()
+    text: str = ""
+    waits: bool = False
 
 
 class Entry(NamedTuple):
@@ -170,8 +211,9 @@ class Plan(NamedTuple):
     unsupported: tuple[UnsupportedKnob, ...]
     pending: tuple[UnsupportedKnob, ...]
     takes_over: tuple[Takeover, ...]
-    refusals: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
     notes: tuple[str, ...]
+    enables: tuple[Enable, ...] = ()
     #: own values (file → value) that the plan is about to hide from reading
     witnessed: tuple[tuple[str, Value], ...] = ()
 
@@ -179,11 +221,13 @@ class Plan(NamedTuple):
 __all__ = [
     "Change",
     "Create",
+    "Enable",
     "Entry",
     "Instance",
     "Key",
     "Move",
     "Plan",
+    "Refusal",
     "Resolved",
     "Setting",
     "Step",

@@ -3,7 +3,7 @@
 Order (the same for every control):
 
 1. switches that other writes need, then the host's own settings,
-2. new cgroups, parents first,
+2. new cgroups, parents first, each after its controllers are enabled in its parent,
 3. parents to children, each control written to the looser of old and new,
 4. children to parents, each control written to its new value,
 5. processes, last.
@@ -23,7 +23,9 @@ from cotune.controls.base import Control, Value, Values, Write
 from cotune.host.support import Support
 from cotune.knobs import BY_KEY
 from cotune.knobs.base import ValueContext
-from cotune.model import Change, Create, Entry, Instance, Move, Step, Target, UnsupportedKnob
+from cotune.knobs.types import Share
+from cotune.model import Change, Create, Enable, Entry, Instance, Move, Refusal, Step, Target, UnsupportedKnob
+from cotune.places import operation
 
 _RANK = {name: index for index, name in enumerate(CONTROLS)}
 
@@ -34,21 +36,25 @@ class Outcome(NamedTuple):
     changes: list[Change]
     entries: list[Entry]
     unsupported: list[UnsupportedKnob]
-    refusals: list[str]
+    refusals: list[Refusal]
     notes: list[str]
     early: list[Step]
     loosen: list[tuple[str, list[Step]]]
     tighten: list[tuple[str, list[Step]]]
     gates: list[Step]
     late: list[Step]
+    pending: list[UnsupportedKnob]
 
 
-GATES = frozenset(control.gate for control in CONTROLS.values() if control.gate)
+#: Path of every switch that some control needs → the value that opens it.
+GATES = {
+    part.gate.path: part.gate.value for control in CONTROLS.values() for part in control.parts.values() if part.gate
+}
 
 
 def plan_instances(instances: Iterable[Instance], context: ValueContext, explain: Explain) -> Outcome:
     """Plan every instance. ``explain`` gives the reason and remedy for a part that is missing."""
-    outcome = Outcome([], [], [], [], [], [], [], [], [], [])
+    outcome = Outcome([], [], [], [], [], [], [], [], [], [], [])
     for instance in sorted(instances, key=lambda i: (i.unit, _RANK[i.control.name])):
         if instance.gone:
             resource = next(iter(instance.targets.values())).resource
@@ -58,17 +64,37 @@ def plan_instances(instances: Iterable[Instance], context: ValueContext, explain
     return outcome
 
 
-def order_steps(outcome: Outcome, creates: Iterable[Create] = (), moves: Iterable[Move] = ()) -> list[Step]:
+def order_steps(
+    outcome: Outcome, creates: Iterable[Create] = (), moves: Iterable[Move] = (), enables: Iterable[Enable] = ()
+) -> list[Step]:
     """The steps of an apply."""
     return [
         *outcome.gates,
         *outcome.early,
-        *(Step("mkdir", Target("", "", create.resource, create.path, create.path)) for create in creates),
+        *_structure(creates, enables),
         *_by_depth(outcome.loosen, deepest_first=False),
         *_by_depth(outcome.tighten, deepest_first=True),
         *outcome.late,
         *(Step("move", Target("", "", move.resource, move.path, move.path), move=move) for move in moves),
     ]
+
+
+def _structure(creates: Iterable[Create], enables: Iterable[Enable]) -> list[Step]:
+    """Groups made and controllers enabled, parents first; a group is made before anything is enabled in it."""
+    steps = [(create.path.count("/"), 0, _create(create)) for create in creates]
+    for enable in enables:
+        path = f"{enable.path}/cgroup.subtree_control"
+        text = " ".join(f"+{controller}" for controller in enable.controllers)
+        step = Step("enable", Target("", "", enable.resource, enable.path, path), text=text)
+        steps.append((enable.path.count("/"), 1, step))
+    return [step for *_, step in sorted(steps, key=lambda item: item[:2])]
+
+
+def _create(create: Create) -> Step:
+    target = Target("", "", create.resource, create.path, create.path)
+    if create.fstype:
+        return Step("mount", target, words=create.options, text=create.fstype)
+    return Step("mkdir", target)
 
 
 def order_undo(outcome: Outcome) -> list[Step]:
@@ -119,23 +145,41 @@ def _plan_instance(instance: Instance, context: ValueContext, explain: Explain, 
         if setting.release:
             # what takes its place hides it: only the ownership ends
             outcome.entries.append(Entry(target, value, value, origin=str(setting.origin), released=True))
+        elif any(other.approximates for other in instance.wanted.values()):
+            outcome.notes.append(f"{target.resource}: {target.knob} is subsumed: {reason}")
         else:
             outcome.unsupported.append(UnsupportedKnob(target.resource, target.knob, reason, remedy, setting.origin))
         del wanted[part]
+    _set_pending_aside(instance, wanted, outcome)
     if not wanted:
         return
     new = control.settle(instance.old, wanted, context)
     new = {part: value for part, value in new.items() if part in instance.old}
+    first = next(iter(instance.wanted.values()))
+    where = f"{first.origin}: {first.target.resource}: "
     refusal = control.refusal(instance.old, new)
     if refusal:
-        first = next(iter(instance.wanted.values()))
-        outcome.refusals.append(f"{first.origin}: {first.target.resource}: {refusal}")
+        outcome.refusals.append(Refusal(where + refusal))
+    outcome.refusals.extend(Refusal(where + b.text, b.flags) for b in control.bounds(instance.old, new, context))
     _record(instance, wanted, new, outcome)
+
+
+def _set_pending_aside(instance: Instance, wanted: dict[str, Value | Share], outcome: Outcome) -> None:
+    """List what only an unmount or a reboot can bring there, and plan the rest."""
+    for part, (reason, remedy) in instance.control.pending(instance.old, wanted).items():
+        setting, value = instance.wanted[part], instance.old.get(part)
+        target = setting.target
+        if setting.release:
+            outcome.notes.append(f"{target.resource} {target.knob}: given up as it is: {reason}")
+            outcome.entries.append(Entry(target, value, value, origin=str(setting.origin), released=True))
+        else:
+            outcome.pending.append(UnsupportedKnob(target.resource, target.knob, reason, remedy, setting.origin))
+        del wanted[part]
 
 
 def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outcome: Outcome) -> None:
     control, old = instance.control, instance.old
-    loose = new if instance.created else control.looser(old, new)
+    loose = new if instance.created and control.scope == "cgroup" else control.looser(old, new)
     first, second = control.writes(old, loose), control.writes(loose, new)
     passed = _passed(control, old, [*first, *second])
     for part, target in instance.targets.items():
@@ -158,10 +202,14 @@ def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outco
                 released=bool(setting and setting.release),
             )
         )
+        if changed and part in control.hidden:
+            outcome.notes.append(f"{target.resource}: {target.knob} is shown nowhere: written, but never verified")
         if changed and setting is not None:
             current = None if instance.created else instance.reads.get(part, old.get(part))
             action = _action(control.scope, setting.release, new.get(part), control.rows)
-            outcome.changes.append(Change(target, current, new.get(part), action, setting.origin, instance.created))
+            outcome.changes.append(
+                Change(target, current, new.get(part), action, setting.origin, instance.created, setting.approximates)
+            )
         elif changed and new.get(part) is not None and not instance.created and not _is_derived(instance):
             outcome.notes.append(
                 f"{target.resource}: {target.knob} changes with it: {_shown(instance, part, old.get(part))} → "
@@ -203,19 +251,28 @@ def _action(scope: str, release: bool, value: Value | None, rows: bool) -> str:
 
 def _place(instance: Instance, first: list[Write], second: list[Write], outcome: Outcome) -> None:
     """Put the writes of one instance where they belong in the order."""
-    if instance.control.scope == "mount":
+    change = operation(instance.control.name)
+    if change:
         if first:
+            # all of them in one operation
             words = tuple(instance.control.format(write.part, write.value, None) for write in first)
             target = instance.targets[first[0].part]
-            outcome.early.append(Step("remount", target, words=words))
+            outcome.early.append(Step(change, target, first[0].value, words=words))
         return
-    loosen = [Step("write", instance.targets[write.part], write.value) for write in first]
-    tighten = [Step("write", instance.targets[write.part], write.value) for write in second]
-    if instance.control.scope == "cgroup":
-        outcome.loosen.append((instance.unit, loosen))
-        outcome.tighten.append((instance.unit, tighten))
-    elif any(target.part in GATES for target in instance.targets.values()):
-        opening = any(step.value == "1" for step in loosen + tighten)
+    loosen = [_write(instance, write) for write in first]
+    tighten = [_write(instance, write) for write in second]
+    if instance.control.scope in ("cgroup", "resctrl"):
+        last = instance.control.last
+        outcome.loosen.append((instance.unit, [step for step in loosen if step.value not in last]))
+        outcome.tighten.append((instance.unit, [step for step in tighten if step.value not in last]))
+        outcome.late.extend(step for step in loosen + tighten if step.value in last)
+    elif any(target.path in GATES for target in instance.targets.values()):
+        opening = any(step.value == GATES[step.target.path] for step in loosen + tighten)
         (outcome.gates if opening else outcome.late).extend(loosen + tighten)
     else:
         outcome.early.extend(loosen + tighten)
+
+
+def _write(instance: Instance, write: Write) -> Step:
+    target = instance.targets[write.part]
+    return Step("write", target, write.value, text=instance.control.text(write, target.row), waits=write.waits)

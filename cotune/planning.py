@@ -13,22 +13,29 @@ from cotune.host.facts import Host
 from cotune.host.support import Support, missing_file
 from cotune.knobs import BY_KEY
 from cotune.ledger import Ledger, Owned
-from cotune.model import Change, Entry, Instance, Key, Plan, Resolved, Setting, Takeover, Target
+from cotune.model import Change, Create, Entry, Instance, Key, Plan, Resolved, Setting, Step, Takeover, Target
 from cotune.observe import observe
+from cotune.oom import oom_notes
 from cotune.plan import Explain, Outcome, order_steps, plan_instances
 from cotune.profile.load import Profile
 from cotune.resolve import resolve, selected
+from cotune.resolve.exclusions import check_exclusions
 from cotune.units import human_size
 
 
 class Options(NamedTuple):
-    """What the command line adds to a profile. ``pids`` is group name → processes to move there."""
+    """What the command line adds to a profile.
+
+    ``pids`` is group name → processes to move there; ``flags`` are the consents given: ``force``, ``allow-oom``,
+    ``allow-irreversible``.
+    """
 
     only: tuple[str, ...] = ()
     pids: dict[str, list[int]] = {}
     strict: bool = False
     takeover: bool = True
     label: str = ""
+    flags: frozenset[str] = frozenset()
 
 
 class HostExplain(Explain):
@@ -39,6 +46,8 @@ class HostExplain(Explain):
 
     def missing(self, instance: Instance, part: str) -> Support:
         target, symbol = instance.targets[part], instance.missing[part]
+        if symbol in instance.control.absent:
+            return Support("no", *instance.control.absent[symbol])
         file = target.path.rpartition("/")[2]
         if symbol == "ENOENT" and instance.control.scope == "cgroup":
             return missing_file(self.host, instance.control, file)
@@ -57,27 +66,47 @@ class HostExplain(Explain):
 def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) -> Plan:
     """The plan for a profile on a host as it is now. Raises Unsupported and PlanRefused."""
     resolved = resolve(profile, host, options.pids, options.only)
+    check_exclusions(host, resolved)
     resolved.settings.extend(_following(resolved, host, ledger, profile.name))
     wanted = {setting.target.key for setting in resolved.settings}
     releases, abandoned = _releases(profile, host, ledger, wanted, options)
-    instances = observe(host, [*resolved.settings, *releases], resolved.creates, ledger.known())
+    settings = [*resolved.settings, *releases]
+    instances = observe(host, settings, resolved.creates, ledger.known(), resolved.enables)
     outcome = plan_instances(instances, host.context, HostExplain(host))
     unsupported = (*resolved.unsupported, *outcome.unsupported)
+    found = [*resolved.refusals, *outcome.refusals]
+    allowed = [refusal for refusal in found if options.flags & set(refusal.flags)]
+    refusals = [refusal for refusal in found if refusal not in allowed]
     plan = Plan(
         changes=(*_structure(resolved), *_with_idle_releases(outcome), *abandoned.changes),
-        steps=tuple(order_steps(outcome, resolved.creates, resolved.moves)),
+        steps=tuple(_steps(resolved, outcome, options)),
         entries=(*(e for e in outcome.entries if _is_news(e, ledger, profile.name)), *abandoned.entries),
         creates=tuple(resolved.creates),
         moves=tuple(resolved.moves),
         unsupported=unsupported,
-        pending=(),
+        pending=(*resolved.pending, *outcome.pending),
         takes_over=tuple(_takeovers(resolved, outcome, ledger, profile.name)),
-        refusals=tuple(outcome.refusals),
-        notes=(*_only_note(resolved, options), *resolved.notes, *outcome.notes, *abandoned.notes),
+        refusals=tuple(refusals),
+        notes=(
+            *_only_note(resolved, options),
+            *(f"allowed all the same: {refusal.text}" for refusal in allowed),
+            *resolved.notes,
+            *outcome.notes,
+            *abandoned.notes,
+            *oom_notes(host, outcome),
+        ),
         witnessed=tuple(_witness(host, outcome, ledger)),
+        enables=tuple(resolved.enables),
     )
     _check(plan, profile, options)
     return plan
+
+
+def _steps(resolved: Resolved, outcome: Outcome, options: Options) -> list[Step]:
+    steps = order_steps(outcome, resolved.creates, resolved.moves, resolved.enables)
+    if "allow-oom" in options.flags:
+        steps = [step._replace(waits=False) for step in steps]
+    return steps
 
 
 def _following(resolved: Resolved, host: Host, ledger: Ledger, profile: str) -> list[Setting]:
@@ -110,9 +139,14 @@ def fails_when_unsupported(profile: Profile) -> bool:
 
 def _check(plan: Plan, profile: Profile, options: Options) -> None:
     if plan.refusals:
-        raise PlanRefused("\n".join(plan.refusals), "mend the profile; nothing was written")
-    if plan.unsupported and (options.strict or fails_when_unsupported(profile)):
-        lines = [f"{item.origin}: {item.resource} {item.knob}: {item.reason}" for item in plan.unsupported]
+        flags = sorted({f"--{flag}" for refusal in plan.refusals for flag in refusal.flags})
+        hint = "mend the profile; nothing was written"
+        if flags and all(refusal.flags for refusal in plan.refusals):
+            hint = f"mend the profile, or allow it with {' or '.join(flags)}; nothing was written"
+        raise PlanRefused("\n".join(refusal.text for refusal in plan.refusals), hint)
+    missing = (*plan.unsupported, *(plan.pending if options.strict else ()))
+    if missing and (options.strict or fails_when_unsupported(profile)):
+        lines = [f"{item.origin}: {item.resource} {item.knob}: {item.reason}" for item in missing]
         why = "--strict" if options.strict else "defaults.unsupported: fail"
         raise Unsupported("\n".join(lines), f"nothing was written, because of {why}")
     if plan.takes_over and not options.takeover:
@@ -164,7 +198,7 @@ def _releases(
 
 
 def _place(target: Target) -> tuple[str, str, str | None]:
-    return (target.control, target.unit, target.row)
+    return CONTROLS[target.control].place(target.unit, target.row)
 
 
 def _why_kept(reader: ReadBack, owned: Owned, now: Value | None) -> str:
@@ -188,16 +222,26 @@ def _abandon(out: _Abandoned, target: Target, now: Value | None, origin: Origin,
     out.entries.append(Entry(target, now, now, effect=effect, released=True))
 
 
+def _made(create: Create) -> str:
+    """What a creation makes: a mount, a cgroup or a class of resctrl."""
+    return f"{create.fstype} mount" if create.fstype else create.resource.partition(":")[0]
+
+
 def _structure(resolved: Resolved) -> list[Change]:
-    """Groups to create and processes to move, as changes."""
+    """Groups to create, controllers to enable and processes to move, as changes."""
     changes = [
-        Change(Target("", "", c.resource, c.path, c.path, None, "cgroup"), None, c.path, "create", c.origin)
+        Change(Target("", "", c.resource, c.path, c.path, None, _made(c)), None, c.path, "create", c.origin)
         for c in resolved.creates
     ]
+    for enable in resolved.enables:
+        path = f"{enable.path}/cgroup.subtree_control"
+        target = Target("", "", enable.resource, enable.path, path, None, "cgroup.subtree_control")
+        changes.append(Change(target, None, " ".join(f"+{c}" for c in enable.controllers), "enable", enable.origin))
     for m in resolved.moves:
-        target = Target("", "", m.resource, m.path, m.path, None, f"task {m.pid} ({m.comm})")
-        changes.append(Change(target, m.origin_path, m.path, "move", m.origin))
-    return changes
+        if m.file == "cgroup.procs":
+            target = Target("", "", m.resource, m.path, m.path, None, f"task {m.pid} ({m.comm})")
+            changes.append(Change(target, m.origin_path, m.path, "move", m.origin))
+    return [*changes, *resolved.summaries]
 
 
 def _with_idle_releases(outcome: Outcome) -> list[Change]:

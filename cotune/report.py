@@ -10,7 +10,7 @@ from cotune.knobs import BY_KEY
 from cotune.model import Change, Plan, UnsupportedKnob
 from cotune.planning import show_value
 
-_MARKS = {"create": "+", "set": "~", "remove": "-", "move": ">", "remount": "~", "release": "<"}
+_MARKS = {"create": "+", "set": "~", "remove": "-", "move": ">", "remount": "~", "release": "<", "enable": "+"}
 _STYLES = {
     "create": "green",
     "set": "yellow",
@@ -18,6 +18,7 @@ _STYLES = {
     "move": "cyan",
     "remount": "yellow",
     "release": "magenta",
+    "enable": "green",
 }
 
 
@@ -47,6 +48,7 @@ def change_json(change: Change) -> dict[str, Any]:
         "desired": change.desired,
         "action": change.action,
         "origin": str(change.origin),
+        **({"approximates": change.approximates} if change.approximates else {}),
     }
 
 
@@ -65,8 +67,11 @@ def plan_lines(plan: Plan, explain: bool = False, done: bool = False) -> Iterato
     for resource, changes in _by_resource(plan.changes):
         yield [("bold", resource)]
         creates = [change for change in changes if change.action == "create"]
-        if creates:
+        if creates and resource.startswith("cgroup:"):
             yield [("green", f"  + create in {', '.join(_hierarchy(change) for change in creates)}")]
+        elif creates:
+            yield [("green", f"  + {_label(creates[0])}")]
+            yield from ([("green", f"  + create {change.target.path}")] for change in creates[1:])
         values = [change for change in changes if change.action != "create"]
         width = max((len(_label(change)) for change in values), default=0)
         for change in values:
@@ -98,7 +103,8 @@ def summary(plan: Plan, done: bool) -> str:
     """One line that says it all."""
     counts: dict[str, int] = {}
     for change in plan.changes:
-        counts[change.action] = counts.get(change.action, 0) + 1
+        made = change.target.knob if change.action == "create" else change.action
+        counts[made] = counts.get(made, 0) + 1
     parts = []
     for action, count in counts.items():
         noun, verb = _WORDS[action]
@@ -113,14 +119,17 @@ def summary(plan: Plan, done: bool) -> str:
 
 
 _WORDS = {
-    "create": ("cgroup", "created"),
+    "cgroup": ("cgroup", "created"),
+    "resctrl": ("resctrl group", "created"),
+    "resctrl mount": ("file system", "mounted"),
     "set": ("value", "set"),
     "remove": ("limit", "removed"),
     "move": ("process move", "made"),
     "remount": ("mount option", "changed"),
     "release": ("value", "released"),
+    "enable": ("controller set", "enabled"),
 }
-_KINDS = ("sysctl", "block", "mount", "cgroup")
+_KINDS = ("sysctl", "host", "block", "mount", "quota", "resctrl", "cgroup")
 
 
 def _by_resource(changes: Iterable[Change]) -> list[tuple[str, list[Change]]]:
@@ -143,19 +152,24 @@ def _hierarchy(change: Change) -> str:
 def _label(change: Change) -> str:
     target = change.target
     if change.action == "create":
-        return f"cgroup {target.path}"
-    return f"{target.knob} [{target.row}]" if target.row and ":" in target.row else target.knob
+        verb = {"resctrl": "create ", "resctrl mount": "mount "}.get(target.knob, "cgroup ")
+        return verb + target.path
+    device = (target.row or "").partition(" ")[0]
+    # the row of a disk is its number, and that of a resctrl cache its name and id: what tells equal knobs apart
+    return f"{target.knob} [{device}]" if ":" in device else target.knob
 
 
 def _change_lines(change: Change, width: int, explain: bool) -> Iterator[Line]:
     style, mark = ("green", "+") if change.created else (_STYLES[change.action], _MARKS[change.action])
     label = _label(change)
     line: Line = [(style, f"  {mark} {label}"), ("", " " * (width - len(label) + 2))]
-    if not change.created:
+    if not change.created and change.action != "enable":
         line += [("dim", show_value(change.target, change.current)), ("", " → ")]
     line.append((style, show_value(change.target, change.desired)))
     if change.action == "release":
         line.append(("dim", "  (no longer in the profile)"))
+    if change.approximates:
+        line.append(("dim", f"  (approximates {change.approximates})"))
     yield line
     if explain:
         yield [("dim", f"      from {change.origin}" + (f", file {change.target.path}" if change.target.part else ""))]

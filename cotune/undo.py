@@ -17,6 +17,7 @@ from cotune.controls.base import Value
 from cotune.errors import Origin
 from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, move_task, perform, remove_group, task_is_in
 from cotune.host.facts import Host
+from cotune.host.resctrl import in_resctrl
 from cotune.host.tasks import processes_in, read_process
 from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transaction, encode_keys
 from cotune.model import Entry, Key, Move, Setting, Step, Target
@@ -78,7 +79,7 @@ class _Undo:
         settings, entries = self._settings()
         instances = observe(self.host, settings, known=self._known())
         outcome = plan_instances(instances, self.host.context, Explain())
-        for item in outcome.unsupported:
+        for item in (*outcome.unsupported, *outcome.pending):
             self.result.left.append(f"{item.resource} {item.knob}: {item.reason}")
             self.kept.update(
                 e.target.key for e in entries if (e.target.resource, e.target.knob) == (item.resource, item.knob)
@@ -134,10 +135,13 @@ class _Undo:
             target = entry.target
             if target.unit in created:
                 continue
-            place = (target.control, target.unit, target.row)
+            place = CONTROLS[target.control].place(target.unit, target.row)
             try:
                 now = reader.value(target)
             except OSError as error:
+                if target.part in CONTROLS[target.control].transient:
+                    candidates.append((place, entry))  # its file comes back with what it depends on
+                    continue
                 if error.errno in VANISHED and not self._is_there(target):
                     continue  # its cgroup or mount is gone, and the value with it
                 self._leave(entry, f"cannot be read ({error.strerror}), so it was not put back")
@@ -155,7 +159,8 @@ class _Undo:
 
     def _is_there(self, target: Target) -> bool:
         """Whether what a value belongs to still exists; a mount point outlives its mount."""
-        return CONTROLS[target.control].scope != "mount" and self.host.kernel.exists(target.unit)
+        scope = CONTROLS[target.control].scope
+        return scope != "mount" and self.host.kernel.exists(target.path if scope == "resctrl" else target.unit)
 
     def _leave(self, entry: Entry, why: str) -> None:
         self.kept.add(entry.target.key)
@@ -171,11 +176,12 @@ class _Undo:
     def _original(self, entry: Entry) -> Setting | None:
         value = entry.old
         if value is None:
+            value = _substitute(entry)
+            what = "what it read before" if entry.read is not None else "the default"
             self.result.notes.append(
                 f"{entry.target.resource} {entry.target.knob}: original: unknown"
-                + (f"; set to what it read before, {entry.read}" if entry.read is not None else "")
+                + (f"; set to {what}, {value}" if value is not None else "")
             )
-            value = entry.read
         return None if value is None else Setting(entry.target, value, Origin(entry.origin))
 
     def _move_back(self) -> None:
@@ -184,7 +190,7 @@ class _Undo:
             family = [move.pid] if task_is_in(self.host, move, move.path) else []
             for pid in [*family, *self._descendants(move)]:
                 try:
-                    move_task(self.host, pid, move.origin_path)
+                    move_task(self.host, pid, move.origin_path, move.file)
                 except OSError as error:
                     if error.errno == errno.ESRCH:
                         continue
@@ -212,7 +218,9 @@ class _Undo:
             existed = self.host.kernel.exists(directory)
             error = remove_group(self.host, directory)
             if error is not None:
-                self.result.left.append(f"cgroup {directory} kept: {self._why_kept(directory)}")
+                why = error.strerror if in_resctrl(directory) else self._why_kept(directory)
+                kind = "resctrl" if in_resctrl(directory) else "cgroup"
+                self.result.left.append(f"{kind} {directory} kept: {why}")
                 # it lives on, and so do the values in it
                 self.kept.update(entry.target.key for entry in self.entries if entry.target.unit == directory)
             elif existed:
@@ -237,14 +245,16 @@ class _Undo:
         failed.add(target.key)
         if failure.error.errno in VANISHED and not self.host.kernel.exists(target.unit):
             return
-        if target.part in GATES:
+        if target.path in GATES:
             self.result.notes.append(f"{target.knob} stays as it is: this kernel does not let it be switched off again")
             return
         self.kept.add(target.key)
         self.result.left.append(f"{target.resource} {target.knob}: {failure.describe()}")
 
     def _verify(self, entries: list[Entry], written: set[Key], failed: set[Key]) -> None:
-        back = [e._replace(new=e.old if e.old is not None else e.read) for e in entries if e.target.key in written]
+        back = [
+            e._replace(new=e.old if e.old is not None else _substitute(e)) for e in entries if e.target.key in written
+        ]
         for entry, read in mismatches(self.host, back, failed):
             self._leave(entry, f"reads {_shown(read)}, not {_shown(entry.new)}")
         self.result.restored.extend(entry for entry in back if entry.target.key not in self.kept | failed)
@@ -275,6 +285,11 @@ def _combine(
             ours.update(transaction.undo_values.get(key, ()))
             ours.update(value for value in (entry.old, entry.read, entry.new) if value is not None)
     return list(combined.values()), passed
+
+
+def _substitute(entry: Entry) -> Value | None:
+    """What stands for an original that is not known: what was read, or what a value shown nowhere starts with."""
+    return entry.read if entry.read is not None else CONTROLS[entry.target.control].hidden.get(entry.target.part)
 
 
 def _shown(value: Value | None) -> str:

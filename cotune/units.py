@@ -117,6 +117,11 @@ def format_cpulist(numbers: Iterable[int]) -> str:
     return ",".join(parts)
 
 
+def human_duration(microseconds: int) -> str:
+    """A duration as people write it: ``100ms``, ``250us``."""
+    return f"{microseconds // 1000}ms" if microseconds and microseconds % 1000 == 0 else f"{microseconds}us"
+
+
 def human_size(size: int) -> str:
     """Bytes for people: exact in the largest unit that gives a short number, otherwise with one decimal."""
     for name in ("TiB", "GiB", "MiB", "KiB"):

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from cotune.cli.context import Cli, command
-from cotune.cli.options import NoTakeover, Only, Pids, Profiles, Strict, parse_pids, parse_wait
+from cotune.cli.options import (
+    AllowIrreversible,
+    AllowOom,
+    Force,
+    NoTakeover,
+    Only,
+    Pids,
+    Profiles,
+    Strict,
+    consents,
+    parse_pids,
+    parse_wait,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +41,9 @@ def register(app: typer.Typer) -> None:
         ] = None,
         strict: Strict = False,
         no_takeover: NoTakeover = False,
+        force: Force = False,
+        allow_oom: AllowOom = False,
+        allow_irreversible: AllowIrreversible = False,
     ) -> int:
         """Apply profiles as one transaction: everything or nothing.
 
@@ -51,12 +66,13 @@ def register(app: typer.Typer) -> None:
         profile = load_profile(profiles)
         for warning in profile.warnings:
             cli.note(f"warning: {warning}")
-        options = Options(tuple(only or ()), parse_pids(pid), strict, not no_takeover, label)
+        flags = consents(force, allow_oom, allow_irreversible)
+        options = Options(tuple(only or ()), parse_pids(pid), strict, not no_takeover, label, flags)
         with cli.session() as session:
             if dry_run:
                 plan = make_plan(profile, session.host, session.ledger(), options)
                 cli.emit("apply", plan_json(plan), lambda: plan_lines(plan))
-                return 1 if plan.changes else 0
+                return 1 if plan.changes or (strict and plan.pending) else 0
             with session.state.locked(parse_wait(wait)), cli.progress("applying") as progress:
                 result = apply_profile(profile, session.host, session.journal, options, timestamp, progress)
         for note in result.notes:

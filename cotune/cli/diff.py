@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from cotune.cli.context import Cli, command
-from cotune.cli.options import NoTakeover, Only, Pids, Profiles, Strict, parse_pids
+from cotune.cli.options import (
+    AllowIrreversible,
+    AllowOom,
+    Force,
+    NoTakeover,
+    Only,
+    Pids,
+    Profiles,
+    Strict,
+    consents,
+    parse_pids,
+)
 
 
 class Format(StrEnum):
@@ -32,6 +43,9 @@ def register(app: typer.Typer) -> None:
         pid: Pids = None,
         strict: Strict = False,
         no_takeover: NoTakeover = False,
+        force: Force = False,
+        allow_oom: AllowOom = False,
+        allow_irreversible: AllowIrreversible = False,
     ) -> int:
         """Show what apply would change. Writes nothing.
 
@@ -50,7 +64,8 @@ def register(app: typer.Typer) -> None:
         from cotune.report import plan_json, plan_lines, unified_lines
 
         profile = load_profile(profiles)
-        options = Options(tuple(only or ()), parse_pids(pid), strict, not no_takeover)
+        flags = consents(force, allow_oom, allow_irreversible)
+        options = Options(tuple(only or ()), parse_pids(pid), strict, not no_takeover, flags=flags)
         with cli.session() as session:
             transactions = session.journal.load()
             from cotune.ledger import Ledger
@@ -65,4 +80,4 @@ def register(app: typer.Typer) -> None:
             plan_json(plan),
             lambda: unified_lines(plan, title) if format is Format.unified else plan_lines(plan, explain),
         )
-        return 1 if plan.changes else 0
+        return 1 if plan.changes or (strict and plan.pending) else 0

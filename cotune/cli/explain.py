@@ -31,6 +31,12 @@ _STATES = {
 _WIDTH = 92
 
 
+_REVERSIBLE = {
+    "partial": "only in part: not every original can be put back",
+    "no": "cannot be undone, so apply wants --allow-irreversible",
+}
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the application."""
 
@@ -70,6 +76,8 @@ def _record(knob: Knob, support: Support) -> dict[str, Any]:
     from cotune.yamltext import render
 
     control = CONTROLS[knob.control]
+    part = control.parts.get(knob.part)
+    gate = part.gate if part else None
     return {
         **knob_json(knob, support),
         "scope": control.scope,
@@ -77,7 +85,10 @@ def _record(knob: Knob, support: Support) -> dict[str, Any]:
         "statement": _CONFIDENCE[knob.confidence],
         "remark": _ANCK if "ANCK" in f"{knob.doc} {knob.source}" or knob.confidence in ("source", "talk") else "",
         "settled_with": _partners(knob, control),
-        "gate": control.gate,
+        "gate": gate._asdict() | {"name": gate.name} if gate else None,
+        "owner": control.owner,
+        "reversible": control.reversible,
+        "resets": list(control.resets),
         "reach": control.reach,
         "refusals": dict(control.causes),
         "example": render(example(knob)),
@@ -111,9 +122,17 @@ def _lines(record: dict[str, Any]) -> Iterator[Line]:
     if record["settled_with"]:
         yield from _field("together", f"with {', '.join(record['settled_with'])}: writing one can change the other")
     if record["gate"]:
-        yield from _field("switch", f"{record['gate']} must be 1, on kernels that have it; cotune sets and restores it")
+        gate = record["gate"]
+        text = f"{gate['name']} must be {gate['value']}, on kernels that have it; cotune sets and restores it"
+        yield from _field("switch", text)
     if record["reach"] == "subtree":
         yield from _field("reach", "the group and every group below it that no more specific group matches")
+    if record["owner"] == "runtime":
+        yield from _field("owner", "kubelet, runc and systemd set it too in their own cgroups")
+    if record["reversible"] != "yes":
+        yield from _field("undo", _REVERSIBLE[record["reversible"]])
+    if record["resets"]:
+        yield from _field("resets", ", ".join(record["resets"]))
     for index, (symbol, cause) in enumerate(record["refusals"].items()):
         yield from _field("" if index else "refused", f"{symbol}: {cause}", "dim")
     yield from _field("source", f"{record['source'] or 'none named'}; {record['statement']}")
@@ -131,6 +150,8 @@ def _where(record: dict[str, Any]) -> str:
         return f"/proc/sys/{files['any'].replace('.', '/')}"
     if record["scope"] == "mount":
         return f"the option {record['key'].partition('.')[2]} of a mounted ext4 file system, by a remount"
+    if record["scope"] == "resctrl":
+        return f"{files['any']} of a resctrl class, below /sys/fs/resctrl"
     if record["scope"] == "block":
         return f"queue/{files['any']} of a disk"
     versions = [f"{file} (cgroup {version})" for version, file in files.items()]

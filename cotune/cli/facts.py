@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
 def _gather(host: Host) -> dict[str, Any]:
     from cotune.host import summary
     from cotune.host.dialect import find_dialect
+    from cotune.host.resctrl import resctrl_facts
 
     dialect = find_dialect(host)
     return {
@@ -65,6 +66,7 @@ def _gather(host: Host) -> dict[str, Any]:
         "boot_words": summary.boot_words(host),
         "block": [disk._asdict() for disk in summary.disks(host)],
         "ext4": [mount._asdict() for mount in summary.ext4_mounts(host)],
+        "resctrl": resctrl_facts(host),
         "knobs": {key: support._asdict() for key, support in summary.support_table(host).items()},
     }
 
@@ -88,6 +90,7 @@ def _lines(record: dict[str, Any]) -> Iterator[Line]:
     yield from _cgroup_lines(record)
     yield from _boot_lines(record["boot_words"])
     yield from _storage_lines(record)
+    yield from _resctrl_lines(record["resctrl"])
     yield from knob_lines({key: item["state"] for key, item in record["knobs"].items()})
 
 
@@ -119,6 +122,18 @@ def _storage_lines(record: dict[str, Any]) -> Iterator[Line]:
     for mount in record["ext4"]:
         options = ", ".join(f"{name} {value}" for name, value in mount["options"].items() if name in mount["unusual"])
         yield [("", f"  {mount['point']:<10} {mount['source']:<14} "), ("dim", options or "default options")]
+
+
+def _resctrl_lines(record: dict[str, Any]) -> Iterator[Line]:
+    if not record["mounted"]:
+        yield _field("resctrl", record["reason"])
+        return
+    most = f"{len(record['classes'])} of at most {record['classes_at_most']} classes beside the default one"
+    yield _field("resctrl", ", ".join(["mounted", *record["options"]]), "", most)
+    for name, values in record["resources"].items():
+        caches = ", ".join(map(str, values["caches"]))
+        told = ", ".join(f"{key} {value}" for key, value in values.items() if key != "caches")
+        yield [("", f"  {name:<10} caches {caches:<8} "), ("dim", told)]
 
 
 def knob_lines(states: dict[str, str]) -> Iterator[Line]:

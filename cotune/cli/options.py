@@ -28,6 +28,22 @@ NoTakeover = Annotated[
     bool, typer.Option("--no-takeover", help="Refuse (exit 2) to take over values another profile owns.")
 ]
 
+Force = Annotated[
+    bool, typer.Option("--force", help="Allow what a bound refuses, such as a limit under the current usage.")
+]
+AllowOom = Annotated[
+    bool, typer.Option("--allow-oom", help="Let the kernel kill where a memory limit is lowered below the usage.")
+]
+AllowIrreversible = Annotated[
+    bool, typer.Option("--allow-irreversible", help="Allow changes that no rollback can undo.")
+]
+
+
+def consents(force: bool, allow_oom: bool, allow_irreversible: bool) -> frozenset[str]:
+    """The names of the given options, as plans ask for them."""
+    given = {"force": force, "allow-oom": allow_oom, "allow-irreversible": allow_irreversible}
+    return frozenset(name for name, value in given.items() if value)
+
 
 def parse_pids(words: list[str] | None) -> dict[str, list[int]]:
     """Group name → processes, from ``GROUP=PID`` words. Raises UsageError."""

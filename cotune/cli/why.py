@@ -192,6 +192,10 @@ def _now(finding: Finding) -> Line:
         return [("", shown), ("dim", "  not held by cotune")]
     if finding.drifted:
         return [("red", shown), ("red", "  drifted")]
+    from cotune.controls import CONTROLS
+
+    if finding.target.part in CONTROLS[finding.target.control].hidden:
+        return [("", shown), ("dim", "  the kernel shows it nowhere: never verified")]
     return [("green", shown), ("dim", "  as applied")]
 
 

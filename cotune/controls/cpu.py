@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from cotune.controls.base import UNLIMITED, Control, Part, Share, Value, Values, Wanted, Write
+from cotune.controls.base import UNLIMITED, Control, Gate, Part, Share, Value, Values, Wanted, Write
 from cotune.knobs.base import ValueContext
-from cotune.units import format_cpulist, parse_cpulist
+from cotune.units import format_cpulist, human_duration, parse_cpulist
 
-_IDLE_SHARES = 3
-"""What cpu.shares reads while cpu.idle is 1 (kernel/sched/sched.h WEIGHT_IDLEPRIO)."""
-_DEFAULT_SHARES = 1024
 _DEFAULT_PERIOD = 100_000
 _MIN_QUOTA = 1000
+_BURST_SWITCH = Gate("/proc/sys/kernel/sched_cfs_bw_burst_enabled")
 
 
 class Weight(Control):
@@ -21,49 +19,58 @@ class Weight(Control):
     name = "cpu.weight"
     controller = "cpu"
     coupled = True
+    owner = "runtime"
+    v2 = "cpu.weight.v2"
     causes = {"EINVAL": "cpu.shares cannot be written while cpu.idle is 1, nor in the root cgroup"}
+    #: the part beside idle, what it reads while idle is 1 (kernel/sched/sched.h WEIGHT_IDLEPRIO), and its default
+    number, while_idle, default = "shares", 3, 1024
 
     def blocked(self, old: Values, wanted: Wanted) -> dict[str, tuple[str, str]]:
-        if (
-            wanted.get("shares") is not None
-            and wanted.get("idle", old.get("idle")) == 1
-            and not self._restoring(wanted)
-        ):
-            return {
-                "shares": (
-                    "cpu.idle is 1, which takes the place of the shares",
-                    "set cpu.idle: false, or drop cpu.shares",
-                )
-            }
-        return {}
+        idle = wanted.get("idle", old.get("idle"))
+        if wanted.get(self.number) is None or idle != 1 or self._restoring(wanted):
+            return {}
+        reason = f"cpu.idle is 1, which takes the place of the {self.number}"
+        return {self.number: (reason, f"set cpu.idle: false, or drop cpu.{self.number}")}
 
     def _restoring(self, wanted: Wanted) -> bool:
-        return wanted.get("shares") == _IDLE_SHARES and wanted.get("idle") == 1
+        return wanted.get(self.number) == self.while_idle and wanted.get("idle") == 1
 
     def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
         new = super().settle(old, wanted, context)
         if new.get("idle") == 1:
-            new["shares"] = _IDLE_SHARES
-        elif old.get("idle") == 1 and wanted.get("shares") is None:
-            new["shares"] = _DEFAULT_SHARES
+            new[self.number] = self.while_idle
+        elif old.get("idle") == 1 and wanted.get(self.number) is None:
+            new[self.number] = self.default
         return new
 
     def after(self, state: Values, write: Write) -> Values:
         if write.part == "idle" and write.value != state.get("idle"):
-            return {**state, "idle": write.value, "shares": _IDLE_SHARES if write.value == 1 else _DEFAULT_SHARES}
+            return {**state, "idle": write.value, self.number: self.while_idle if write.value == 1 else self.default}
         return super().after(state, write)
 
     def writes(self, old: Values, new: Values) -> list[Write]:
         writes: list[Write] = []
-        shares = old.get("shares")
+        number = old.get(self.number)
         idle = new.get("idle")
         if idle is not None and idle != old.get("idle"):
             writes.append(Write("idle", idle))
-            shares = _IDLE_SHARES if idle == 1 else _DEFAULT_SHARES
-        wanted = new.get("shares")
-        if wanted is not None and wanted != shares and idle != 1:
-            writes.append(Write("shares", wanted))
+            number = self.while_idle if idle == 1 else self.default
+        wanted = new.get(self.number)
+        if wanted is not None and wanted != number and idle != 1:
+            writes.append(Write(self.number, wanted))
         return writes
+
+
+class WeightV2(Weight):
+    """``cpu.weight`` with ``cpu.idle`` of version 2: entering idle makes the weight read 0."""
+
+    name = "cpu.weight.v2"
+    v2 = ""
+    causes = {
+        "EINVAL": "cpu.weight cannot be written while cpu.idle is 1",
+        "ERANGE": "a weight is 1 to 10000",
+    }
+    number, while_idle, default = "weight", 0, 100
 
 
 class Bandwidth(Control):
@@ -76,6 +83,8 @@ class Bandwidth(Control):
     name = "cpu.bandwidth"
     controller = "cpu"
     coupled = True
+    owner = "runtime"
+    v2 = "cpu.bandwidth.v2"
     causes = {
         "EINVAL": "the share of the period is above that of a limited ancestor or below that of a child, the burst is "
         "above the quota, or the group is the root"
@@ -84,7 +93,7 @@ class Bandwidth(Control):
     def show(self, part: str, value: Value) -> str:
         if part == "quota" and value == UNLIMITED:
             return "max"
-        return f"{int(value) // 1000}ms" if int(value) % 1000 == 0 else f"{value}us"
+        return human_duration(int(value))
 
     def parse(self, part: str, text: str, row: str | None) -> Value:
         return max(int(text), UNLIMITED)
@@ -137,6 +146,46 @@ class Bandwidth(Control):
         return [Write("quota", UNLIMITED), period_write, quota_write]
 
 
+class BandwidthV2(Bandwidth):
+    """``cpu.max`` (quota and period in one line) with ``cpu.max.burst``; no level is compared with another.
+
+    kernel/sched/core.c cpu_max_write: a line of one number keeps the period, so both are always written.
+    """
+
+    name = "cpu.bandwidth.v2"
+    v2 = ""
+    causes = {"EINVAL": "the burst is above the quota, or a number is outside 1ms to 1s (period) and 2^44us (quota)"}
+
+    def row(self, part: str, device: str | None) -> str | None:
+        return None if part == "burst" else part
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        if part == "burst":
+            return int(text)
+        quota, period = text.split()
+        return int(period) if part == "period" else UNLIMITED if quota == "max" else int(quota)
+
+    def text(self, write: Write, row: str | None) -> str:
+        if write.part == "burst":
+            return str(write.value)
+        values = {write.part: write.value, **dict(write.beside)}
+        quota = "max" if values["quota"] == UNLIMITED else values["quota"]
+        return f"{quota} {values['period']}"
+
+    def looser(self, old: Values, new: Values) -> Values:
+        return new
+
+    def _bandwidth(self, old: Values, new: Values) -> list[Write]:
+        changed = [part for part in ("quota", "period") if new.get(part) is not None and new[part] != old.get(part)]
+        if not changed:
+            return []
+        first, other = changed[0], "period" if changed[0] == "quota" else "quota"
+        value, beside = new[first], new.get(other)
+        if value is None or beside is None:
+            return []
+        return [Write(first, value, ((other, beside),))]
+
+
 def _int(value: Value | None) -> int:
     return value if isinstance(value, int) else 0
 
@@ -156,6 +205,7 @@ class Cpuset(Control):
 
     name = "cpuset"
     controller = "cpuset"
+    v2 = "cpuset.v2"
     causes = {
         "EACCES": "not inside the parent's set",
         "EBUSY": "a child uses more than this",
@@ -175,6 +225,40 @@ class Cpuset(Control):
 
     def looser(self, old: Values, new: Values) -> Values:
         return {part: _union(old.get(part), value) for part, value in new.items()}
+
+
+class CpusetV2(Cpuset):
+    """``cpuset.cpus`` and ``cpuset.mems`` of version 2, with ``cpuset.cpus.partition``.
+
+    An empty set inherits, and no level is compared with another. A partition needs CPUs of its own, so they are
+    written first; the kernel takes the word even when the partition is invalid, and then reads ``root invalid (…)``.
+    """
+
+    name = "cpuset.v2"
+    coupled = True
+    v2 = ""
+    causes = {
+        "ENOSPC": "a set with tasks in it cannot be emptied",
+        "EINVAL": "a missing NUMA node, or CPUs that overlap those a sibling has exclusively",
+        "ERANGE": "a CPU number this machine cannot have",
+    }
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        return text.strip() if part == "partition" else super().parse(part, text, row)
+
+    def format(self, part: str, value: Value, row: str | None) -> str:
+        return str(value) if part == "partition" else super().format(part, value, row)
+
+    def show(self, part: str, value: Value) -> str:
+        return str(value) or "(inherited)"
+
+    def looser(self, old: Values, new: Values) -> Values:
+        return new
+
+    def writes(self, old: Values, new: Values) -> list[Write]:
+        writes = super().writes(old, new)
+        leaving = new.get("partition") == "member"
+        return sorted(writes, key=lambda write: (write.part == "partition") != leaving)
 
 
 def _union(first: Value | None, second: Value | None) -> Value | None:
@@ -200,7 +284,6 @@ class Identity(Control):
     controller = "cpu"
     coupled = True
     reach = "subtree"
-    gate = "kernel.sched_group_identity_enabled"
     causes = {
         "EINVAL": "group identity is switched off (kernel.sched_group_identity_enabled), or the group is the root",
         "ERANGE": "this kernel does not know that identity",
@@ -248,22 +331,85 @@ class Identity(Control):
         return writes
 
 
+class Uclamp(Control):
+    """``cpu.uclamp.min`` and ``cpu.uclamp.max``: percent with two decimals; 100 reads ``max``.
+
+    Kept in hundredths of a percent (Documentation/admin-guide/cgroup-v2.rst).
+    """
+
+    name = "cpu.uclamp"
+    controller = "cpu"
+    causes = {"ERANGE": "a utilisation is 0 to 100 percent"}
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        word = text.strip()
+        return _HUNDRED if word == "max" else round(float(word) * 100)
+
+    def format(self, part: str, value: Value, row: str | None) -> str:
+        return "max" if value == _HUNDRED else f"{int(value) / 100:.2f}"
+
+    def show(self, part: str, value: Value) -> str:
+        return f"{int(value) / 100:g}%"
+
+
+class CpuNumber(Control):
+    """A cpu file that holds one small number."""
+
+    controller = "cpu"
+
+    def __init__(self, name: str, *parts: Part, causes: dict[str, str] | None = None) -> None:
+        super().__init__(*parts)
+        self.name = name
+        self.causes = causes or {}
+
+
+_HUNDRED = 10_000
+_IDENTITY = Gate("/proc/sys/kernel/sched_group_identity_enabled")
+
 CONTROLS = (
     Weight(
         Part("idle", "cpu.idle", {"v1": "cpu.idle"}, 0),
-        Part("shares", "cpu.shares", {"v1": "cpu.shares"}, _DEFAULT_SHARES),
+        Part("shares", "cpu.shares", {"v1": "cpu.shares"}, Weight.default),
+    ),
+    WeightV2(
+        Part("idle", "cpu.idle", {"v2": "cpu.idle"}, 0, at_root=False),
+        Part("weight", "cpu.weight", {"v2": "cpu.weight"}, WeightV2.default, at_root=False),
     ),
     Bandwidth(
         Part("quota", "cpu.quota", {"v1": "cpu.cfs_quota_us"}, UNLIMITED),
         Part("period", "cpu.period", {"v1": "cpu.cfs_period_us"}, _DEFAULT_PERIOD),
-        Part("burst", "cpu.burst", {"v1": "cpu.cfs_burst_us"}, 0),
+        Part("burst", "cpu.burst", {"v1": "cpu.cfs_burst_us"}, 0, gate=_BURST_SWITCH),
+    ),
+    BandwidthV2(
+        Part("quota", "cpu.quota", {"v2": "cpu.max"}, UNLIMITED, at_root=False),
+        Part("period", "cpu.period", {"v2": "cpu.max"}, _DEFAULT_PERIOD, at_root=False),
+        Part("burst", "cpu.burst", {"v2": "cpu.max.burst"}, 0, at_root=False, gate=_BURST_SWITCH),
     ),
     Cpuset(
         Part("cpus", "cpu.cpus", {"v1": "cpuset.cpus"}, ""),
         Part("mems", "cpu.mems", {"v1": "cpuset.mems"}, ""),
     ),
+    CpusetV2(
+        Part("cpus", "cpu.cpus", {"v2": "cpuset.cpus"}, "", at_root=False),
+        Part("mems", "cpu.mems", {"v2": "cpuset.mems"}, "", at_root=False),
+        Part("partition", "cpu.partition", {"v2": "cpuset.cpus.partition"}, "member", at_root=False),
+    ),
+    Uclamp(
+        Part("min", "cpu.uclamp.min", {"v1": "cpu.uclamp.min", "v2": "cpu.uclamp.min"}, 0, at_root=False),
+        Part("max", "cpu.uclamp.max", {"v1": "cpu.uclamp.max", "v2": "cpu.uclamp.max"}, _HUNDRED, at_root=False),
+    ),
     Identity(
-        Part("bvt", "cpu.identity", {"v1": "cpu.bvt_warp_ns"}),
-        Part("flags", "cpu.identity", {"v1": "cpu.identity"}),
+        Part("bvt", "cpu.identity", {"v1": "cpu.bvt_warp_ns", "v2": "cpu.bvt_warp_ns"}, gate=_IDENTITY),
+        Part("flags", "cpu.identity", {"v1": "cpu.identity", "v2": "cpu.identity"}, gate=_IDENTITY),
+    ),
+    CpuNumber(
+        "cpu.init_buffer",
+        Part("init_buffer", "cpu.init_buffer", {"v1": "cpu.cfs_init_buffer_us", "v2": "cpu.max.init_buffer"}, 0),
+        causes={"EINVAL": "negative, above the bandwidth maximum, or the group is the root"},
+    ),
+    CpuNumber(
+        "cpu.ht_ratio",
+        Part("ht_ratio", "cpu.ht_ratio", {"v1": "cpu.ht_ratio", "v2": "cpu.ht_ratio"}, 100),
+        causes={"EPERM": "the ratio is 100 to 200, and the root group has none"},
     ),
 )

@@ -1,8 +1,8 @@
-"""Controls of the host: sysctls, block queues and mounts."""
+"""Controls of the host: sysctls and block queues."""
 
 from __future__ import annotations
 
-from cotune.controls.base import Control, Part, Value, Values, Wanted, Write
+from cotune.controls.base import Bound, Control, Part, Value, Values
 from cotune.controls.pairs import Pair
 from cotune.knobs.base import ValueContext
 
@@ -24,7 +24,53 @@ class Sysctl(Control):
     def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
         return _normal(str(value))
 
+    def bounds(self, old: Values, new: Values, context: ValueContext) -> list[Bound]:
+        wanted = str(new.get(_MIN_FREE))
+        if wanted == old.get(_MIN_FREE) or not wanted.isdecimal() or not context.mem_total:
+            return []
+        share = int(wanted) * 1024 / context.mem_total
+        if share <= _MOST_FREE:
+            return []
+        text = f"{_MIN_FREE} {wanted} is {share:.0%} of the host's memory, above {_MOST_FREE:.0%}: it starves the rest"
+        return [Bound(text)]
 
+
+class HostFile(Sysctl):
+    """A file of the whole host that is no sysctl: one line. The part is its path; there is one target per file."""
+
+    name = "file"
+    scope = "file"
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        return _normal(text)
+
+
+class SchedFeature(Control):
+    """One scheduler feature: ``NAME`` or ``NO_NAME`` in the list of debugfs. Part and row are the name."""
+
+    name = "sched.feature"
+    scope = "file"
+    causes = {"EINVAL": "this kernel has no such scheduler feature"}
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        words = text.split()
+        if part in words:
+            return 1
+        if f"NO_{part}" in words:
+            return 0
+        raise ValueError(f"no feature {part}")
+
+    def format(self, part: str, value: Value, row: str | None) -> str:
+        return part if value else f"NO_{part}"
+
+    def show(self, part: str, value: Value) -> str:
+        return "on" if value else "off"
+
+
+_MIN_FREE = "vm.min_free_kbytes"
+_MOST_FREE = 0.05
+"""Largest share of MemTotal that may be kept free: the kernel itself stops at 256 MiB (mm/page_alloc.c) and checks
+nothing that is written."""
 _DOUBLED = frozenset(("kernel.sched_expel_update_interval",))
 """Sysctls that take one number and print two: a long driven by the int handler (kernel/sysctl.c, ANCK)."""
 
@@ -44,100 +90,10 @@ class SysctlPair(Pair):
     scope = "sysctl"
 
 
-class Queue(Control):
-    """``queue/scheduler`` with ``queue/nr_requests``: changing the scheduler resets the depth (block/elevator.c)."""
-
-    name = "block.queue"
-    coupled = True
-    scope = "block"
-    causes = {"EINVAL": "a scheduler this kernel lacks, or more requests than the device's tag set has"}
-
-    def parse(self, part: str, text: str, row: str | None) -> Value:
-        if part == "nr_requests":
-            return int(text)
-        active = [word[1:-1] for word in text.split() if word.startswith("[")]
-        return active[0] if active else text.strip()
-
-    def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
-        return "mq-deadline" if value == "deadline" else value
-
-    def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
-        new = super().settle(old, wanted, context)
-        if new.get("scheduler") != old.get("scheduler") and wanted.get("nr_requests") is None and "nr_requests" in old:
-            new["nr_requests"] = None  # the new scheduler's own default, not known before
-        return new
-
-    def after(self, state: Values, write: Write) -> Values:
-        if write.part == "scheduler" and "nr_requests" in state:
-            return {**state, "scheduler": write.value, "nr_requests": None}
-        return super().after(state, write)
-
-    def writes(self, old: Values, new: Values) -> list[Write]:
-        scheduler, depth = new.get("scheduler"), new.get("nr_requests")
-        writes: list[Write] = []
-        if scheduler is not None and scheduler != old.get("scheduler"):
-            writes.append(Write("scheduler", scheduler))
-        if depth is not None and (writes or depth != old.get("nr_requests")):
-            writes.append(Write("nr_requests", depth))
-        return writes
-
-
-class QueueNumber(Control):
-    """One number of a block queue."""
-
-    scope = "block"
-
-    def __init__(self, name: str, part: Part) -> None:
-        super().__init__(part)
-        self.name = name
-
-
-class ReadAhead(QueueNumber):
-    """``queue/read_ahead_kb``: whole pages (block/blk-sysfs.c queue_ra_store)."""
-
-    def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
-        page = max(1, context.page_size // 1024)
-        return int(value) // page * page
-
-
-class Ext4(Control):
-    """Options of one mounted ext4 file system; all changes go in one remount, which is refused or done as a whole.
-
-    The part is the option's name and also the target's row.
-    """
-
-    name = "mount.ext4"
-    scope = "mount"
-    causes = {"EINVAL": "the kernel refuses this combination of options on a mounted file system"}
-
-    def show(self, part: str, value: Value) -> str:
-        if part in EXT4_NUMBERS or part == "errors":
-            return str(value)
-        return "on" if value else "off"
-
-    def format(self, part: str, value: Value, row: str | None) -> str:
-        if part in EXT4_NUMBERS or part == "errors":
-            return f"{part}={value}"
-        off = {name: word for word, name in EXT4_OFF.items()}
-        return part if value else off.get(part, f"no{part}")
-
-
-EXT4_NUMBERS = {"commit": 5, "max_batch_time": 15000, "min_batch_time": 0}
-"""ext4 options with a number → the number in force when /proc/mounts shows none (fs/ext4/super.c)."""
-EXT4_FLAGS = {
-    "barrier": True,
-    "lazytime": False,
-    "delalloc": True,
-    "discard": False,
-    "auto_da_alloc": True,
-    "dioread_nolock": True,
-}
-"""ext4 flag options → whether they are on when nothing says otherwise (fs/ext4/super.c)."""
-EXT4_OFF = {"dioread_lock": "dioread_nolock"}
-"""Words that switch a flag off and are not just its name with ``no`` before it (4.19 knows no other)."""
-
 CONTROLS: tuple[Control, ...] = (
     Sysctl(),
+    HostFile(),
+    SchedFeature(),
     SysctlPair(
         "vm.dirty",
         Part("ratio", "vm.dirty_ratio", {"any": "dirty_ratio"}),
@@ -153,11 +109,4 @@ CONTROLS: tuple[Control, ...] = (
         Part("ratio", "vm.overcommit_ratio", {"any": "overcommit_ratio"}),
         Part("bytes", "vm.overcommit_kbytes", {"any": "overcommit_kbytes"}),
     ),
-    Queue(
-        Part("scheduler", "block.scheduler", {"any": "scheduler"}),
-        Part("nr_requests", "block.nr_requests", {"any": "nr_requests"}),
-    ),
-    QueueNumber("block.wbt", Part("wbt_lat_usec", "block.wbt_lat_usec", {"any": "wbt_lat_usec"})),
-    ReadAhead("block.read_ahead", Part("read_ahead_kb", "block.read_ahead_kb", {"any": "read_ahead_kb"})),
-    Ext4(*(Part(name, f"mount.{name}", {}) for name in (*EXT4_FLAGS, *EXT4_NUMBERS, "errors"))),
 )

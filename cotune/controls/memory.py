@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cotune.controls.base import UNLIMITED, Control, Limit, Part, Value, Values, Write
+from cotune.controls.base import UNLIMITED, Bound, Control, Limit, Part, Value, Values, Write
 from cotune.controls.pairs import Pair
 from cotune.knobs.base import ValueContext
 from cotune.units import human_size
@@ -34,11 +34,27 @@ class Bytes(Limit):
         return "max" if value == NO_LIMIT else human_size(int(value))
 
 
+class WordBytes(Bytes):
+    """Byte limits of version 2 files, and of v1 files in their manner: ``max`` is the word for unlimited."""
+
+    def __init__(self, name: str, *parts: Part) -> None:
+        super().__init__(*parts)
+        self.name = name
+
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        return NO_LIMIT if text.strip() == "max" else super().parse(part, text, row)
+
+    def format(self, part: str, value: Value, row: str | None) -> str:
+        return "max" if value == NO_LIMIT else str(value)
+
+
 class MemoryLimit(Bytes):
     """``memory.limit_in_bytes`` with ``memory.memsw.limit_in_bytes``: the second is never below the first."""
 
     name = "memory.limit"
     coupled = True
+    owner = "runtime"
+    v2 = "memory.limit.v2"
     causes = {
         "EBUSY": "the group uses more than this and the kernel could not reclaim enough",
         "EINVAL": "the limit would be above memory.memsw, or the group is the root",
@@ -52,11 +68,59 @@ class MemoryLimit(Bytes):
             return f"memory.limit {high} is above memory.memsw {low}, which counts memory and swap together"
         return None
 
+    def bounds(self, old: Values, new: Values, context: ValueContext) -> list[Bound]:
+        return _under_usage(self, old, new, "the kernel refuses that (EBUSY) unless it can reclaim the difference")
+
     def writes(self, old: Values, new: Values) -> list[Write]:
         writes = super().writes(old, new)
         before, after = old.get("memsw"), new.get("memsw")
         raising = isinstance(before, int) and isinstance(after, int) and after > before
         return writes[::-1] if raising else writes
+
+
+def _under_usage(
+    control: Bytes, old: Values, new: Values, why: str, flags: tuple[str, ...] = ("force",)
+) -> list[Bound]:
+    """Consent needed for a limit that is lowered below what the group uses now."""
+    usage, before, after = old.get("usage"), old.get("limit"), new.get("limit")
+    if not (isinstance(usage, int) and isinstance(before, int) and isinstance(after, int)):
+        return []
+    if after >= before or after >= usage:
+        return []
+    shown = control.show("limit", after)
+    return [Bound(f"memory.limit {shown} is under the {human_size(usage)} the group uses now: {why}", flags)]
+
+
+class MemoryLimitV2(WordBytes):
+    """``memory.max`` with ``memory.high``.
+
+    Writing memory.max below the usage kills inside the write (mm/memcontrol.c memory_max_write). So a limit that is
+    lowered below it goes through memory.high, which reclaims and never kills, and waits until the usage is down.
+    """
+
+    coupled = True
+    owner = "runtime"
+    causes = {
+        "EBUSY": "the group uses more than this and the kernel did not reclaim enough in time; memory.max would have "
+        "killed in it (--allow-oom lets it)",
+    }
+
+    def bounds(self, old: Values, new: Values, context: ValueContext) -> list[Bound]:
+        why = "what cannot be reclaimed would be killed for it"
+        return _under_usage(self, old, new, why, ("force", "allow-oom"))
+
+    def writes(self, old: Values, new: Values) -> list[Write]:
+        before, after, high = old.get("limit"), new.get("limit"), new.get("high")
+        writes = super().writes(old, {**new, "limit": None})
+        if not isinstance(after, int) or after == before:
+            return writes
+        lowers = not isinstance(before, int) or after < before
+        limit = Write("limit", after, waits=lowers)
+        usage, now = old.get("usage"), old.get("high")
+        if not lowers or not isinstance(usage, int) or usage <= after or not isinstance(now, int) or now <= after:
+            return [*writes, limit]
+        back = [Write("high", high)] if high is not None and high != after else []
+        return [Write("high", after), limit, *back]
 
 
 class SoftLimit(Bytes):
@@ -111,12 +175,49 @@ class DirtyPair(Pair):
     controller = "memory"
 
 
+class MemoryHigh(WordBytes):
+    """``memory.high`` of v1 kernels that have it (ANCK, openEuler); on version 2 it belongs to memory.max."""
+
+    v2 = "memory.limit.v2"
+
+
+def both_versions(file: str) -> dict[str, str]:
+    """A file of the same name on both cgroup versions."""
+    return {"v1": file, "v2": file}
+
+
 #: every ANCK kernel with the watermark and priority files has this one in the root group too (mm/memcontrol.c, ANCK)
 _ANCK_SIGN = "memory.use_priority_oom"
 CONTROLS: tuple[Control, ...] = (
     MemoryLimit(
         Part("limit", "memory.limit", {"v1": "memory.limit_in_bytes"}, NO_LIMIT),
         Part("memsw", "memory.memsw", {"v1": "memory.memsw.limit_in_bytes"}, NO_LIMIT),
+        Part("usage", "", {"v1": "memory.usage_in_bytes"}, report=True),
+    ),
+    MemoryLimitV2(
+        "memory.limit.v2",
+        Part("limit", "memory.limit", {"v2": "memory.max"}, NO_LIMIT, at_root=False),
+        Part("high", "memory.high", {"v2": "memory.high"}, NO_LIMIT, at_root=False),
+        Part("usage", "", {"v2": "memory.current"}, report=True, at_root=False),
+    ),
+    MemoryHigh(
+        "memory.high",
+        Part("high", "memory.high", {"v1": "memory.high"}, NO_LIMIT, at_root=False),
+    ),
+    WordBytes("memory.min", Part("min", "memory.min", both_versions("memory.min"), 0, at_root=False)),
+    WordBytes("memory.low", Part("low", "memory.low", both_versions("memory.low"), 0, at_root=False)),
+    WordBytes(
+        "memory.swap_max",
+        Part("swap_max", "memory.swap_max", {"v2": "memory.swap.max"}, NO_LIMIT, at_root=False),
+    ),
+    WordBytes(
+        "memory.swap_high",
+        Part("swap_high", "memory.swap_high", both_versions("memory.swap.high"), NO_LIMIT, at_root=False),
+    ),
+    MemoryNumber(
+        "memory.oom_group",
+        Part("oom_group", "memory.oom_group", both_versions("memory.oom.group"), 0, at_root=False),
+        causes={"EINVAL": "not 0 or 1"},
     ),
     SoftLimit(Part("soft_limit", "memory.soft_limit", {"v1": "memory.soft_limit_in_bytes"}, NO_LIMIT)),
     MemoryNumber(
@@ -131,19 +232,36 @@ CONTROLS: tuple[Control, ...] = (
     ),
     WatermarkMinAdj(
         "memory.wmark_min_adj",
-        Part("wmark_min_adj", "memory.wmark_min_adj", {"v1": "memory.wmark_min_adj"}, at_root=False, sign=_ANCK_SIGN),
+        Part(
+            "wmark_min_adj",
+            "memory.wmark_min_adj",
+            both_versions("memory.wmark_min_adj"),
+            at_root=False,
+            sign=_ANCK_SIGN,
+        ),
     ),
     MemoryNumber(
         "memory.wmark_ratio",
-        Part("wmark_ratio", "memory.wmark_ratio", {"v1": "memory.wmark_ratio"}, at_root=False, sign=_ANCK_SIGN),
+        Part("wmark_ratio", "memory.wmark_ratio", both_versions("memory.wmark_ratio"), at_root=False, sign=_ANCK_SIGN),
+    ),
+    MemoryNumber(
+        "memory.wmark_scale_factor",
+        Part(
+            "wmark_scale_factor",
+            "memory.wmark_scale_factor",
+            both_versions("memory.wmark_scale_factor"),
+            at_root=False,
+            sign=_ANCK_SIGN,
+        ),
+        causes={"EINVAL": "1 to 1000; 0 is refused"},
     ),
     MemoryNumber(
         "memory.priority",
-        Part("priority", "memory.priority", {"v1": "memory.priority"}, 0, at_root=False, sign=_ANCK_SIGN),
+        Part("priority", "memory.priority", both_versions("memory.priority"), 0, at_root=False, sign=_ANCK_SIGN),
     ),
     MemoryNumber(
         "memory.use_priority_oom",
-        Part("use_priority_oom", "memory.use_priority_oom", {"v1": "memory.use_priority_oom"}, 0),
+        Part("use_priority_oom", "memory.use_priority_oom", both_versions("memory.use_priority_oom"), 0),
     ),
     DirtyPair(
         "memory.dirty",

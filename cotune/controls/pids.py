@@ -24,4 +24,4 @@ class PidsMax(Limit):
         return old if old.get("max") == UNLIMITED else new if new.get("max") == UNLIMITED else super().looser(old, new)
 
 
-CONTROLS = (PidsMax(Part("max", "pids.max", {"v1": "pids.max"}, UNLIMITED, at_root=False)),)
+CONTROLS = (PidsMax(Part("max", "pids.max", {"v1": "pids.max", "v2": "pids.max"}, UNLIMITED, at_root=False)),)

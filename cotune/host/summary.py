@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cotune.controls import CONTROLS
-from cotune.controls.base import Value
-from cotune.controls.host import EXT4_FLAGS, EXT4_NUMBERS
+from cotune.controls.mounts import EXT4_DEFAULTS
 from cotune.host.devices import NoSuchDevice, disk_names, find_disks
 from cotune.host.facts import Host
 from cotune.host.mounts import ext4_options
@@ -24,8 +23,6 @@ BOOT_WORDS = {
     "systemd.unified_cgroup_hierarchy=": "whether systemd mounts cgroup v2 only",
     "isolcpus=": "CPUs the scheduler leaves alone",
 }
-#: ext4 option → its value when nobody asked for another (fs/ext4/super.c).
-EXT4_DEFAULTS: dict[str, Value] = {**{k: int(v) for k, v in EXT4_FLAGS.items()}, **EXT4_NUMBERS, "errors": "continue"}
 
 
 class ControllerFact(NamedTuple):

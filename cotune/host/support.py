@@ -9,7 +9,9 @@ from cotune.controls.base import Control, Part
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
 from cotune.knobs.base import Knob
+from cotune.knobs.lookup import file_path
 
+_FEATURE_FILES = ("/sys/kernel/debug/sched_features", "/sys/kernel/debug/sched/features")
 _ANCK_CONTROLS = ("cpu.identity", "memory.wmark_min_adj", "memory.wmark_ratio", "memory.priority")
 
 
@@ -24,11 +26,21 @@ class Support(NamedTuple):
 def probe(host: Host, knob: Knob) -> Support:
     """Whether the knob's file exists here; for a cgroup knob, in a group that exists already."""
     control = CONTROLS[knob.control]
+    if knob.section in ("mount", "jbd2", "feature", "quota"):
+        from cotune.host.support_ext4 import probe_ext4
+
+        return probe_ext4(host, knob)
     if control.scope == "cgroup":
         return _probe_cgroup(host, control, knob)
     if control.scope == "sysctl":
         return _probe_sysctl(host, knob)
-    return _probe_mount(host) if control.scope == "mount" else _probe_block(host, knob)
+    if control.scope == "file":
+        return _probe_file(host, control, knob)
+    if control.scope == "resctrl":
+        from cotune.host.resctrl import probe_resctrl
+
+        return probe_resctrl(host, knob)
+    return _probe_block(host, knob)
 
 
 def missing_controller(host: Host, controller: str) -> Support:
@@ -70,7 +82,11 @@ def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None =
     kernel = host.kernel
     if kernel.exists(f"{hierarchy.point}/{file}"):
         return True
-    if part and (part.at_root or (part.sign and not kernel.exists(f"{hierarchy.point}/{part.sign}"))):
+    if hierarchy.version == 2:
+        # the files of a controller are only there where the parent enables it
+        if file.partition(".")[0] not in host.text(f"{hierarchy.point}/cgroup.subtree_control").split():
+            return None
+    elif part and (part.at_root or (part.sign and not kernel.exists(f"{hierarchy.point}/{part.sign}"))):
         return False
     lacking = False
     for child in kernel.subdirs(hierarchy.point):
@@ -82,29 +98,36 @@ def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None =
 
 
 def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
-    hierarchy = host.layout.controllers.get(control.controller)
+    from cotune.host.forms import find_form, part_file
+
+    form = find_form(host, control.name)
+    hierarchy, part = form.hierarchy, form.control.parts.get(knob.part)
     if hierarchy is None:
         return missing_controller(host, control.controller)
-    part = control.parts.get(knob.part) or next(iter(control.parts.values()))
-    file = part.files.get(f"v{hierarchy.version}")
-    if file is None:
+    if part is None and not any(knob.part in CONTROLS[name].parts for name in (control.name, control.v2) if name):
+        part = next(iter(form.control.parts.values()))  # a knob that is lowered into another part
+    file = part_file(host, hierarchy, part)
+    if part is None or file is None:
         return no_dialect(control, hierarchy)
     found = sample_file(host, hierarchy, file, part)
     if found is None and knob.confidence != "live":
         return Support("unknown", f"no child group to look for {file} in", "create a group and ask again")
     if found is False:
         return missing_file(host, control, file)
-    if control.gate and host.text("/proc/sys/" + control.gate.replace(".", "/")) == "0":
-        return Support("gated", f"{control.gate} is 0", "cotune sets it to 1 when a profile uses this knob")
+    gate = part.gate
+    if gate and host.kernel.exists(gate.path) and host.text(gate.path) != gate.value:
+        reason = f"{gate.name} is {host.text(gate.path)}"
+        return Support("gated", reason, f"cotune sets it to {gate.value} when a profile uses this knob")
     return Support("yes")
 
 
 def no_dialect(control: Control, hierarchy: Hierarchy) -> Support:
     """The knob has no file for this cgroup version."""
+    other = 3 - hierarchy.version
     return Support(
         "no",
-        f"the {control.controller} controller is on cgroup v{hierarchy.version}, where this knob has no form yet",
-        "a host with cgroup v1 for this controller",
+        f"the {control.controller} controller is on cgroup v{hierarchy.version}, where this knob has no form",
+        f"a host with cgroup v{other} for this controller",
     )
 
 
@@ -115,13 +138,27 @@ def _probe_sysctl(host: Host, knob: Knob) -> Support:
     return Support("no", f"this kernel ({host.release}) has no sysctl {name}", "a kernel that has it")
 
 
-def _probe_mount(host: Host) -> Support:
-    """Options need a mounted ext4 file system and mount(2), which only acts on the running host."""
-    if not any(mount.fstype == "ext4" for mount in host.kernel.mounts()):
-        return Support("no", "no ext4 file system is mounted", "mount one; other file systems are left alone")
-    if host.kernel.name != "/" and not host.kernel.name.startswith("sim:"):
-        return Support("no", "file systems below another root cannot be remounted", "run cotune on that host")
-    return Support("yes")
+def feature_file(host: Host) -> str:
+    """The list of scheduler features: it moved in Linux 5.13."""
+    return next((path for path in _FEATURE_FILES if host.kernel.exists(path)), _FEATURE_FILES[-1])
+
+
+def _probe_file(host: Host, control: Control, knob: Knob) -> Support:
+    if control.name != "sched.feature":
+        path = file_path(knob)
+        if host.kernel.exists(path):
+            return Support("yes")
+        return Support("no", f"this kernel ({host.release}) has no {path}", _file_remedy(knob))
+    words = host.text(feature_file(host)).split()
+    if not words:
+        return Support("no", f"{feature_file(host)} cannot be read", "mount -t debugfs none /sys/kernel/debug, as root")
+    if knob.part in words or f"NO_{knob.part}" in words:
+        return Support("yes")
+    return Support("no", f"this kernel ({host.release}) has no scheduler feature {knob.part}", _file_remedy(knob))
+
+
+def _file_remedy(knob: Knob) -> str:
+    return f"a kernel that has it: {knob.source}"
 
 
 def _probe_block(host: Host, knob: Knob) -> Support:

@@ -26,6 +26,25 @@ class Mount(NamedTuple):
     super_options: tuple[str, ...]
 
 
+class Project(NamedTuple):
+    """Project of a file or directory (FS_IOC_FSGETXATTR): its id, and whether new files below inherit it."""
+
+    id: int
+    inherit: bool
+
+
+class Quota(NamedTuple):
+    """Limits of one project on one file system: bytes and inodes; 0 is no limit (quotactl(2), struct dqblk).
+
+    The kernel keeps byte limits in whole KiB.
+    """
+
+    hard: int = 0
+    soft: int = 0
+    inodes_hard: int = 0
+    inodes_soft: int = 0
+
+
 class Kernel(Protocol):
     """What a host offers. Implementations: RealKernel, SimKernel, and FaultyKernel around either."""
 
@@ -65,3 +84,27 @@ class Kernel(Protocol):
 
     def remount(self, point: str, options: Sequence[str]) -> None:
         """Change the given mount option words of the file system mounted at ``point`` and keep all others."""
+
+    def mount(self, fstype: str, source: str, point: str, options: Sequence[str]) -> None:
+        """Mount a file system at an existing directory."""
+
+    def unmount(self, point: str) -> None:
+        """Unmount what is mounted at ``point``."""
+
+    def tool(self, name: str, arguments: Sequence[str]) -> str:
+        """Run a program of the system (tune2fs) without a shell; returns its standard output.
+
+        Raises OSError: ENOENT when it is not installed, EIO with the last line of its complaint when it fails.
+        """
+
+    def project(self, path: str) -> Project:
+        """The project of a file or directory. ENOTTY or EOPNOTSUPP where the file system has none."""
+
+    def set_project(self, path: str, project: Project) -> None:
+        """Give a file or directory a project (the inherit flag is for directories only)."""
+
+    def quota(self, point: str, project: int) -> Quota:
+        """The limits of a project on the file system mounted at ``point``. ESRCH without project quota."""
+
+    def set_quota(self, point: str, project: int, quota: Quota) -> None:
+        """Set the limits of a project on the file system mounted at ``point``. ESRCH without project quota."""

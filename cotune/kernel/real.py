@@ -7,16 +7,17 @@ on the cgroup tmpfs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from cotune.kernel.mountinfo import parse_mountinfo
-from cotune.kernel.port import Mount
+from cotune.kernel.port import Mount, Project, Quota
 
 _DIR_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # without O_NONBLOCK a FIFO in a hostile tree would stop us for ever
@@ -150,14 +151,86 @@ class RealKernel:
         return []
 
     def remount(self, point: str, options: Sequence[str]) -> None:
-        if self._root != "/":
-            raise OSError(errno.EOPNOTSUPP, "remounting below another root is not possible", point)
+        self._need_running_host(point)
         from cotune.kernel.remount import remount
 
+        remount(self._mounted(point), options)
+
+    def mount(self, fstype: str, source: str, point: str, options: Sequence[str]) -> None:
+        self._need_running_host(point)
+        from cotune.kernel import admin
+
+        admin.mount(fstype, source, point, options)
+        self._forget_below(point)
+
+    def unmount(self, point: str) -> None:
+        self._need_running_host(point)
+        from cotune.kernel import admin
+
+        self._forget_below(point)
+        admin.unmount(point)
+
+    def tool(self, name: str, arguments: Sequence[str]) -> str:
+        self._need_running_host(name)
+        from cotune.kernel import admin
+
+        return admin.run_tool(name, arguments)
+
+    def project(self, path: str) -> Project:
+        self._need_running_host(path)
+        from cotune.kernel import admin
+
+        with self._attributes(path) as fd:
+            return admin.get_project(fd)
+
+    def set_project(self, path: str, project: Project) -> None:
+        self._need_running_host(path)
+        from cotune.kernel import admin
+
+        with self._attributes(path) as fd:
+            admin.set_project(fd, project)
+
+    def quota(self, point: str, project: int) -> Quota:
+        self._need_running_host(point)
+        from cotune.kernel import admin
+
+        return admin.get_quota(self._device_of(point), project)
+
+    def set_quota(self, point: str, project: int, quota: Quota) -> None:
+        self._need_running_host(point)
+        from cotune.kernel import admin
+
+        admin.set_quota(self._device_of(point), project, quota)
+
+    def _need_running_host(self, path: str) -> None:
+        if self._root != "/":
+            raise OSError(errno.EOPNOTSUPP, "not possible below another root", path)
+
+    def _mounted(self, point: str) -> Mount:
         mount = next((m for m in reversed(self.mounts()) if m.point == point), None)
         if mount is None:
             raise OSError(errno.EINVAL, "nothing is mounted here", point)
-        remount(mount, options)
+        return mount
+
+    def _device_of(self, point: str) -> str:
+        """The node of the device below a mount: its source may be a name that is no file, such as /dev/root."""
+        name = self.realpath(f"/sys/dev/block/{self._mounted(point).device}").rpartition("/")[2]
+        return "/dev/" + name.replace("!", "/")
+
+    @contextlib.contextmanager
+    def _attributes(self, path: str) -> Iterator[int]:
+        """A descriptor of a file or directory, of nothing else: opening a device can have effects."""
+        parent, name = _split(path)
+        kind = stat.S_IFMT(os.stat(name or ".", dir_fd=self._dir(parent), follow_symlinks=False).st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise OSError(errno.ENOTTY, "neither a file nor a directory", path)
+        fd = self._open(path, _READ_FLAGS)
+        try:
+            yield fd
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(fd)
 
     def _need_regular(self, path: str) -> None:
         """Refuse to open a FIFO or device for writing, which a directory tree that is no kernel's may hold."""
@@ -232,6 +305,11 @@ class RealKernel:
         fd = self._dirs.pop(path, None)
         if fd is not None:
             os.close(fd)
+
+    def _forget_below(self, point: str) -> None:
+        """Close what is kept open below a mount point: it would be another file system, or keep this one busy."""
+        for path in [kept for kept in self._dirs if kept == point or kept.startswith(f"{point}/")]:
+            self._forget(path)
 
     def _named(self, path: str, call: Callable[[], None]) -> None:
         try:

@@ -16,7 +16,7 @@ from cotune.kernel.port import Mount
 
 # include/uapi/linux/mount.h
 _MS_REMOUNT = 32
-_FLAGS = {
+MOUNT_FLAGS = {
     "ro": 1,
     "nosuid": 2,
     "nodev": 4,
@@ -39,27 +39,26 @@ def remount(mount: Mount, options: Sequence[str]) -> None:
         raise OSError(errno.EOPNOTSUPP, "a read-only bind of a writable file system cannot be remounted", mount.point)
     flags = _MS_REMOUNT
     for word in (*mount.options, *mount.super_options):
-        flags |= _FLAGS.get(word, 0)
-    if not flags & (_FLAGS["noatime"] | _FLAGS["relatime"]):
+        flags |= MOUNT_FLAGS.get(word, 0)
+    if not flags & (MOUNT_FLAGS["noatime"] | MOUNT_FLAGS["relatime"]):
         flags |= _STRICTATIME
     data = []
     for word in options:
         if word == "lazytime":
-            flags |= _FLAGS["lazytime"]
+            flags |= MOUNT_FLAGS["lazytime"]
         elif word == "nolazytime":
-            flags &= ~_FLAGS["lazytime"]
+            flags &= ~MOUNT_FLAGS["lazytime"]
             data.append(word)
         else:
             data.append(word)
-    _mount(mount, flags, ",".join(data))
+    mount_call(mount.source, mount.point, mount.fstype, flags, ",".join(data))
 
 
-def _mount(mount: Mount, flags: int, data: str) -> None:
+def mount_call(source: str, point: str, fstype: str, flags: int, data: str) -> None:
+    """mount(2) itself. Raises OSError with the kernel's errno."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-    result = libc.mount(
-        os.fsencode(mount.source), os.fsencode(mount.point), os.fsencode(mount.fstype), flags, os.fsencode(data)
-    )
+    result = libc.mount(os.fsencode(source), os.fsencode(point), os.fsencode(fstype), flags, os.fsencode(data))
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), mount.point)
+        raise OSError(number, os.strerror(number), point)

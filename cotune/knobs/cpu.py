@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cotune.knobs.base import Knob
-from cotune.knobs.types import Boolean, Burst, CpuList, CpuTime, Duration, Integer, NodeList, Words
+from cotune.knobs.types import Boolean, Burst, CpuList, CpuTime, Duration, Integer, NodeList, Percent, Words
 
 KNOBS = (
     Knob(
@@ -14,8 +14,19 @@ KNOBS = (
         "cpu.weight",
         "shares",
         "Relative CPU time against sibling groups when CPUs are busy. 1024 is the default; 2 is the least. "
-        "While cpu.idle is true the kernel ignores and hides the shares.",
+        "While cpu.idle is true the kernel ignores and hides the shares. cgroup v1; the form of v2 is cpu.weight.",
         "kernel/sched/fair.c sched_group_set_shares",
+    ),
+    Knob(
+        "cpu.weight",
+        "group",
+        "CPU weight",
+        Integer(1, 10000),
+        "cpu.weight",
+        "weight",
+        "Relative CPU time against sibling groups when CPUs are busy. 100 is the default. While cpu.idle is true the "
+        "kernel ignores and hides the weight. cgroup v2; the form of v1 is cpu.shares.",
+        "kernel/sched/core.c cpu_weight_write_u64",
     ),
     Knob(
         "cpu.idle",
@@ -81,6 +92,65 @@ KNOBS = (
         "kernel/cgroup/cpuset.c",
     ),
     Knob(
+        "cpu.partition",
+        "group",
+        "CPU partition",
+        Words({"member": "member", "root": "root", "isolated": "isolated"}),
+        "cpuset",
+        "partition",
+        "root makes the group's CPUs a scheduling domain of its own, isolated one without load balancing. cgroup v2 "
+        "only; needs cpu.cpus that no sibling has. cotune reports a partition the kernel calls invalid as a failure.",
+        "kernel/cgroup/cpuset.c update_prstate; isolated since Linux 6.1",
+    ),
+    Knob(
+        "cpu.uclamp.min",
+        "group",
+        "Least utilisation assumed",
+        Percent(),
+        "cpu.uclamp",
+        "min",
+        "Frequency and placement are chosen as if the group's tasks used at least this share of a CPU. Needs a kernel "
+        "with CONFIG_UCLAMP_TASK_GROUP.",
+        "kernel/sched/core.c cpu_uclamp_min_write; Documentation/admin-guide/cgroup-v2.rst",
+        "docs",
+    ),
+    Knob(
+        "cpu.uclamp.max",
+        "group",
+        "Most utilisation assumed",
+        Percent(),
+        "cpu.uclamp",
+        "max",
+        "Frequency and placement are chosen as if the group's tasks used at most this share of a CPU: keeps batch "
+        "work from raising the frequency. Needs a kernel with CONFIG_UCLAMP_TASK_GROUP.",
+        "kernel/sched/core.c cpu_uclamp_max_write; Documentation/admin-guide/cgroup-v2.rst",
+        "docs",
+    ),
+    Knob(
+        "cpu.init_buffer",
+        "group",
+        "Burst to start with",
+        Duration(0, 2**44 - 1),
+        "cpu.init_buffer",
+        "init_buffer",
+        "CPU time a group may spend above its quota before it has saved any.",
+        "kernel/sched/core.c (ANCK 5.10)",
+        "source",
+    ),
+    Knob(
+        "cpu.ht_ratio",
+        "group",
+        "Quota charged beside a busy sibling thread",
+        Integer(100, 200),
+        "cpu.ht_ratio",
+        "ht_ratio",
+        "Percentage of its run time a group is charged while the SMT sibling is forced idle by core scheduling. Needs "
+        "the scheduler feature SCHED_CORE_HT_AWARE_QUOTA.",
+        "kernel/sched/core.c (ANCK 6.6)",
+        "source",
+        "%",
+    ),
+    Knob(
         "cpu.identity",
         "group",
         "Group identity",
@@ -103,17 +173,5 @@ KNOBS = (
         "(bvt value 2).",
         "kernel/sched/fair.c (ANCK)",
         "source",
-    ),
-    Knob(
-        "host.sched.group_identity",
-        "host",
-        "Global switch of group identity",
-        Boolean(),
-        "sysctl",
-        "kernel.sched_group_identity_enabled",
-        "kernel.sched_group_identity_enabled. Set by itself when a group uses cpu.identity; builds that lack the "
-        "sysctl have the feature always on.",
-        "Alibaba Cloud help 338407; koordinator pull request 687",
-        "docs",
     ),
 )

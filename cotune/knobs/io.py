@@ -1,16 +1,24 @@
-"""IO knobs of a group."""
+"""IO knobs of a group. Those below ``throttle``, ``weight`` and ``latency`` stand in lists with a device each."""
 
 from __future__ import annotations
 
 from cotune.knobs.base import Knob
-from cotune.knobs.types import Integer, Size
+from cotune.knobs.types import Duration, Integer, Size
 
 _DOC = (
-    "Upper bound per disk. Throttling is per whole disk: a mount point or a partition resolves to its disk. Mainline "
-    "counts each cgroup v1 group on its own; ANCK applies the bound to descendants as well. On cgroup v1 buffered "
-    "writes are bounded only with cgroup writeback."
+    "Upper bound per disk. Throttling is per whole disk: a mount point or a partition resolves to its disk. On cgroup "
+    "v1 mainline counts each group on its own and ANCK applies the bound to descendants as well, and buffered writes "
+    "are bounded only with cgroup writeback. io.max is another name for the list."
 )
 _SOURCE = "block/blk-throttle.c"
+_RUE = "Bound of reads and writes together, beside the single ones. TencentOS RUE only, cgroup v1."
+_WEIGHT = "block/blk-iocost.c ioc_weight_write"
+
+
+def _iops() -> Integer:
+    # the kernel cuts iops to 32 bits and takes 2^32 - 1 as "no limit"
+    return Integer(1, 2**32 - 2, unlimited=True)
+
 
 KNOBS = (
     Knob(
@@ -35,12 +43,11 @@ KNOBS = (
         _SOURCE,
         unit="bytes/s",
     ),
-    # the kernel cuts iops to 32 bits and takes 2^32 - 1 as "no limit"
     Knob(
         "io.throttle.read_iops",
         "throttle",
         "Reads per second",
-        Integer(1, 2**32 - 2, unlimited=True),
+        _iops(),
         "io.throttle",
         "read_iops",
         _DOC,
@@ -50,10 +57,77 @@ KNOBS = (
         "io.throttle.write_iops",
         "throttle",
         "Writes per second",
-        Integer(1, 2**32 - 2, unlimited=True),
+        _iops(),
         "io.throttle",
         "write_iops",
         _DOC,
         _SOURCE,
+    ),
+    Knob(
+        "io.throttle.readwrite_bps",
+        "throttle",
+        "Bytes read and written per second",
+        Size(low=1),
+        "io.throttle",
+        "readwrite_bps",
+        _RUE,
+        "OpenCloudOS RUE QoS guide",
+        "docs",
+        "bytes/s",
+    ),
+    Knob(
+        "io.throttle.readwrite_iops",
+        "throttle",
+        "Reads and writes per second",
+        _iops(),
+        "io.throttle",
+        "readwrite_iops",
+        _RUE,
+        "OpenCloudOS RUE QoS guide",
+        "docs",
+    ),
+    Knob(
+        "io.weight",
+        "group",
+        "IO weight",
+        Integer(1, 10000),
+        "io.weight",
+        "default",
+        "Share of disk time against sibling groups, for every disk whose cost model is enabled (host.block iocost); "
+        "100 is the default. A list of {device, weight} gives single disks another weight. cgroup v2, and v1 of ANCK "
+        "and openEuler kernels.",
+        _WEIGHT,
+    ),
+    Knob(
+        "io.weight.weight",
+        "weight",
+        "IO weight on one disk",
+        Integer(1, 10000),
+        "io.weight",
+        "device",
+        "Share of one disk's time; its cost model must be enabled (host.block iocost), which cotune does first.",
+        _WEIGHT,
+    ),
+    Knob(
+        "io.bfq_weight",
+        "group",
+        "IO weight under the bfq scheduler",
+        Integer(1, 1000),
+        "io.bfq_weight",
+        "bfq_weight",
+        "Share of disk time against sibling groups on disks that use the bfq scheduler; 100 is the default.",
+        "block/bfq-cgroup.c bfq_io_set_weight_legacy",
+    ),
+    Knob(
+        "io.latency.target",
+        "latency",
+        "IO latency target",
+        Duration(0, 2**32),
+        "io.latency",
+        "target",
+        "Groups with a looser target, or none, are slowed down while this one misses its own; 0 removes it. cgroup v2 "
+        "kernels with CONFIG_BLK_CGROUP_IOLATENCY.",
+        "block/blk-iolatency.c iolatency_set_limit",
+        "docs",
     ),
 )

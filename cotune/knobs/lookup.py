@@ -15,8 +15,19 @@ def knob_files(knob: Knob) -> dict[str, str]:
     control = CONTROLS[knob.control]
     if control.scope == "sysctl":
         return {"any": knob.key if knob.section == "sysctl" else knob.part}
-    part = control.parts.get(knob.part) or next(iter(control.parts.values()))
-    return dict(part.files)
+    if control.scope == "file":
+        return {"any": file_path(knob)}
+    files: dict[str, str] = {}
+    for form in (control, CONTROLS[control.v2] if control.v2 else control):
+        if knob.part in form.parts:
+            files = {**form.parts[knob.part].files, **files}
+    return files or dict(next(iter(control.parts.values())).files)
+
+
+def file_path(knob: Knob) -> str:
+    """The path of a knob of scope ``file``; for a scheduler feature, its name."""
+    part = CONTROLS[knob.control].parts.get(knob.part)
+    return part.files["any"] if part else knob.part
 
 
 def find_knobs(word: str) -> list[Knob]:

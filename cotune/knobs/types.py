@@ -64,6 +64,29 @@ class Integer:
 
 
 @dataclass(frozen=True)
+class Percent:
+    """A percentage with at most two decimals; resolves to hundredths of a percent."""
+
+    low: int = 0
+    high: int = 100
+
+    @property
+    def expected(self) -> str:
+        return f"a percentage from {self.low} to {self.high} such as 20 or 37.5"
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "number", "minimum": self.low, "maximum": self.high}, {"type": "string"}]}
+
+    def resolve(self, value: Any, context: ValueContext) -> int:
+        percent = parse_percent(value) if isinstance(value, str) else value
+        if isinstance(percent, bool) or not isinstance(percent, (int, float)):
+            raise ValueError(self.expected)
+        if not self.low <= percent <= self.high:
+            raise ValueError(self.expected)
+        return round(percent * 100)
+
+
+@dataclass(frozen=True)
 class Words:
     """One of a few words, each standing for a value."""
 

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from cotune.controls import CONTROLS
 from cotune.errors import Origin, Problem
-from cotune.knobs import KNOBS, section
+from cotune.knobs import IO_LISTS, KNOBS, section
 from cotune.knobs.base import NO_HOST
 from cotune.profile import patterns
 from cotune.profile.merge import Tree
+from cotune.profile.mounts import check_mounts
+from cotune.profile.resctrl import check_resctrl
 from cotune.profile.schema import GROUP_NAME, PROFILE_NAME, SYSCTL_NAME, knob_at
 from cotune.profile.text import Path, at, found, shown, similar
 
@@ -23,9 +26,6 @@ PAIRS = (
     ("dirty_background_bytes", "dirty_background_ratio"),
     ("overcommit_kbytes", "overcommit_ratio"),
 )
-#: Knobs that systemd, the kubelet and runc write themselves.
-RUNTIME_KNOBS = (("cpu", "shares"), ("cpu", "quota"), ("cpu", "period"), ("memory", "limit"))
-
 # include/linux/sched.h TASK_COMM_LEN is 16 with the terminating NUL
 _COMM_MAX = 15
 _MOST_GUESSES = 100
@@ -45,6 +45,7 @@ def check(tree: Tree) -> Checked:
     checker.knob_values()
     checker.requires()
     checker.host()
+    checker.resctrl()
     for name, group in _mapping(tree.data.get("groups")).items():
         if isinstance(group, dict):
             checker.group(group, ("groups", name))
@@ -146,15 +147,21 @@ class _Checker:
             queue: Path = ("host", "block", index)
             self._device((*queue, "match"))
             self._sets_nothing(item, queue, ("match",))
-        for index, item in enumerate(_list(at(self.data, ("host", "mounts")))):
-            mount: Path = ("host", "mounts", index)
-            self._absolute((*mount, "match", "mountpoint"))
-            self._sets_nothing(_mapping(item).get("options") or {}, mount, ())
+        problems, warnings = check_mounts(self.tree)
+        self.problems += problems
+        self.warnings += warnings
+
+    def resctrl(self) -> None:
+        """Classes of resctrl, and the groups that name one."""
+        for finding in check_resctrl(self.data):
+            report = self._warn if finding.warning else self._at_key if finding.at_key else self._problem
+            report(finding.path, finding.message, finding.hint)
 
     def group(self, group: dict[str, Any], path: Path) -> None:
         """One group: what it matches, what it creates, and values that exclude each other."""
         self._match(group, path)
         self._pairs((*path, "memory"), "")
+        self._aliases(group, path)
         cpu = _mapping(group.get("cpu"))
         if cpu.get("smt_expeller") is True and cpu.get("identity") != "high":
             hint = "set identity: high beside it"
@@ -162,10 +169,11 @@ class _Checker:
                 identity = self.tree.origin((*path, "cpu", "identity"))
                 hint = f"identity is {shown(cpu['identity'])} at {identity}"
             self._problem((*path, "cpu", "smt_expeller"), "smt_expeller needs identity: high", hint)
-        for index, item in enumerate(_list(at(group, ("io", "throttle")))):
-            below = (*path, "io", "throttle", index)
-            self._device((*below, "device"))
-            self._sets_nothing(item, below, ("device",))
+        for key in IO_LISTS:
+            for index, item in enumerate(_list(at(group, ("io", key)))):
+                below = (*path, "io", key, index)
+                self._device((*below, "device"))
+                self._sets_nothing(item, below, ("device",))
         self._tasks(_mapping(group.get("tasks")), path, group)
 
     def _match(self, group: dict[str, Any], path: Path) -> None:
@@ -201,11 +209,10 @@ class _Checker:
             self._owned(group, path, owner, "set it where that manager is configured")
 
     def _owned(self, group: dict[str, Any], path: Path, owner: str, hint: str) -> None:
-        for family, key in RUNTIME_KNOBS:
-            if key in _mapping(group.get(family)):
-                where = (*path, family, key)
-                message = f"{owner} may rewrite {family}.{key} of this group at any time"
-                self._warn(where, message, hint)
+        for key, knob in section("group").items():
+            where = (*path, *key.split("."))
+            if CONTROLS[knob.control].owner == "runtime" and at(self.tree.data, where) is not None:
+                self._warn(where, f"{owner} may rewrite {key} of this group at any time", hint)
 
     def _unit(self, where: Path, unit: str) -> None:
         if (wrong := patterns.unit_problem(unit)) is not None:
@@ -274,6 +281,13 @@ class _Checker:
                 self.problems.append(
                     Problem(origins[1], message, "keep one; null deletes one that an included profile sets")
                 )
+
+    def _aliases(self, group: dict[str, Any], path: Path) -> None:
+        """Two names of one thing: memory.limit and memory.max."""
+        if {"limit", "max"} <= _mapping(group.get("memory")).keys():
+            other = self.tree.key_origin((*path, "memory", "limit"))
+            message = f"max and limit are the same (the other one is at {other})"
+            self._at_key((*path, "memory", "max"), message, "keep one of the two")
 
     def _sets_nothing(self, item: Any, path: Path, besides: tuple[str, ...]) -> None:
         if isinstance(item, dict) and not item.keys() - set(besides):

@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from cotune.knobs import IO_LISTS
 from cotune.knobs import section as knob_section
 from cotune.knobs.base import Knob
 from cotune.knobs.types import KernelValue
+from cotune.profile import resctrl
+from cotune.profile.mounts import mount_knob, mount_schema
 from cotune.profile.text import Path
 from cotune.profile.variables import NAME as VARIABLE_NAME
 
@@ -87,8 +90,9 @@ def strict_schema() -> Schema:
                 "What holds for the whole profile.",
                 {
                     "unsupported": {
-                        "enum": ["skip", "fail"],
-                        "description": "Settings this kernel does not have are skipped and reported, or fail.",
+                        "enum": ["skip", "fail", "approximate"],
+                        "description": "Settings this kernel does not have are skipped and reported, or fail; "
+                        "approximate takes what comes nearest for those that have it, and skips the others.",
                     }
                 },
             ),
@@ -103,18 +107,20 @@ def knob_at(path: Path) -> Knob | None:
     Sysctls without a record of their own get one made of :class:`~cotune.knobs.types.KernelValue`.
     """
     match path:
-        case ("groups", str(), "io", "throttle", int(), str(key)):
-            return section("throttle").get(f"io.throttle.{key}")
-        case ("groups", str(), str(family), str(key)):
-            return section("group").get(f"{family}.{key}")
+        case ("groups", str(), "io", str(kind), int(), str(key)) if kind in IO_LISTS:
+            return section(IO_LISTS[kind]).get(f"io.{IO_LISTS[kind]}.{key}")
+        case ("groups", str(), *keys):
+            return section("group").get(".".join(map(str, keys)))
         case ("host", "sysctl", str(key)):
             return section("sysctl").get(key) or plain_sysctl(key)
-        case ("host", "block", int(), str(key)):
-            return section("block").get(f"block.{key}")
-        case ("host", "mounts", int(), "options", str(key)):
-            return section("mount").get(f"mount.{key}")
-        case ("host", str(family), str(key)):
-            return host_knobs().get((family, key))
+        case ("host", "block", int(), *keys):
+            return section("block").get(".".join(map(str, ("block", *keys))))
+        case ("host", "mounts", int(), *keys):
+            return mount_knob(tuple(keys))
+        case ("host", "resctrl", *keys):
+            return resctrl.knob_at(tuple(keys))
+        case ("host", *keys):
+            return section("host").get(".".join(map(str, ("host", *keys))))
     return None
 
 
@@ -122,16 +128,6 @@ def plain_sysctl(name: str) -> Knob:
     """The record of a sysctl that has none in the catalogue."""
     doc = "Taken as the kernel takes it."
     return Knob(name, "sysctl", name, KernelValue(), "sysctl", name, doc, "", "docs")
-
-
-@cache
-def host_knobs() -> dict[tuple[str, str], Knob]:
-    """The knobs of section ``host`` by their two keys below ``host:``."""
-    result = {}
-    for knob in section("host").values():
-        family, _, key = knob.key.removeprefix("host.").partition(".")
-        result[family, key] = knob
-    return result
 
 
 def knob_schema(knob: Knob) -> Schema:
@@ -199,10 +195,24 @@ def _knobs(knobs: Iterable[tuple[str, Knob]], description: str = "") -> Schema:
     return _mapping(description, {key: knob_schema(knob) for key, knob in knobs})
 
 
+def _nested(knobs: Iterable[tuple[str, Knob]]) -> dict[str, Schema]:
+    """The properties of a mapping whose knobs have dotted keys: one mapping for each part before a dot."""
+    plain: dict[str, Schema] = {}
+    below: dict[str, list[tuple[str, Knob]]] = {}
+    for key, knob in knobs:
+        first, dot, rest = key.partition(".")
+        if dot:
+            below.setdefault(first, []).append((rest, knob))
+        else:
+            plain[key] = knob_schema(knob)
+    return plain | {first: _mapping("", _nested(inside)) for first, inside in below.items()}
+
+
+def _without(prefix: str, knobs: dict[str, Knob]) -> Iterable[tuple[str, Knob]]:
+    return ((key.removeprefix(prefix), knob) for key, knob in knobs.items())
+
+
 def _host() -> Schema:
-    families: dict[str, dict[str, Knob]] = {}
-    for (family, key), knob in host_knobs().items():
-        families.setdefault(family, {})[key] = knob
     sysctl = _mapping(
         "Kernel parameters by their full name.",
         {name: knob_schema(knob) for name, knob in section("sysctl").items()},
@@ -214,37 +224,17 @@ def _host() -> Schema:
         "Settings of the whole host.",
         {
             "sysctl": sysctl,
-            **{family: _knobs(knobs.items()) for family, knobs in families.items()},
+            **_nested(_without("host.", section("host"))),
+            "resctrl": resctrl.resctrl_schema(knob_schema),
             "block": _list("Queues of block devices.", _block()),
-            "mounts": _list("Options of mounted file systems.", _mount()),
+            "mounts": _list("ext4 file systems.", mount_schema(knob_schema)),
         },
     )
 
 
 def _block() -> Schema:
-    knobs = {key.removeprefix("block."): knob_schema(knob) for key, knob in section("block").items()}
+    knobs = _nested(_without("block.", section("block")))
     return _mapping("", {"match": _device("Which device."), **knobs}, required=["match"])
-
-
-def _mount() -> Schema:
-    match = _mapping(
-        "Which file system.",
-        {
-            "mountpoint": _text("Where it is mounted.", examples=["/data"]),
-            "fstype": _text("Only if it is of this type.", examples=["ext4"]),
-        },
-        required=["mountpoint"],
-    )
-    options = ((key.removeprefix("mount."), knob) for key, knob in section("mount").items())
-    return _mapping(
-        "",
-        {
-            "match": match,
-            "options": _knobs(options, "Options, changed by a remount."),
-            "accept_data_loss": _flag("Allows options that can lose data on a power cut, such as barrier: false."),
-        },
-        required=["match"],
-    )
 
 
 def _device(description: str) -> Schema:
@@ -260,24 +250,27 @@ def _device(description: str) -> Schema:
 
 
 def _group() -> Schema:
-    families: dict[str, dict[str, Schema]] = {"cpu": {}, "memory": {}, "io": {}, "pids": {}}
-    for knob in section("group").values():
-        family, _, key = knob.key.partition(".")
-        families.setdefault(family, {})[key] = knob_schema(knob)
-    throttle = {key.removeprefix("io.throttle."): knob_schema(knob) for key, knob in section("throttle").items()}
-    families["io"]["throttle"] = _list(
-        "Upper bounds per device.", _mapping("", {"device": _device("Which device."), **throttle}, required=["device"])
-    )
+    families = _nested(section("group").items())
+    io = families.setdefault("io", _mapping("", {}))["properties"]
+    for key, kind in IO_LISTS.items():
+        entries = _io_list(kind)
+        io[key] = {"description": io[key]["description"], "anyOf": [io[key], entries]} if key in io else entries
     return _mapping(
         "",
         {
             "match": _group_match(),
             "create": _flag("Create the group, with missing parents, where it does not exist."),
             "required": _flag("Exit 3 when nothing matches, instead of reporting it."),
-            **{family: _mapping("", keys) for family, keys in families.items()},
+            **families,
+            "resctrl": resctrl.membership_schema(),
             "tasks": _tasks(),
         },
     )
+
+
+def _io_list(kind: str) -> Schema:
+    knobs = {key.rpartition(".")[2]: knob_schema(knob) for key, knob in section(kind).items()}
+    return _list("Values per device.", _mapping("", {"device": _device("Which device."), **knobs}, required=["device"]))
 
 
 def _group_match() -> Schema:

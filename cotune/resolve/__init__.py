@@ -16,8 +16,11 @@ from cotune.host.support import probe
 from cotune.knobs import BY_KEY
 from cotune.model import Resolved, Setting
 from cotune.profile.load import Profile
+from cotune.resolve.controllers import add_enables
 from cotune.resolve.groups import GroupResolver
-from cotune.resolve.host import HostResolver, sysctl_target
+from cotune.resolve.host import HostResolver, gate_target
+from cotune.resolve.resctrl import ResctrlResolver
+from cotune.resolve.writeback import check_writeback
 
 
 def resolve(profile: Profile, host: Host, pids: dict[str, list[int]], only: Iterable[str] = ()) -> Resolved:
@@ -27,11 +30,14 @@ def resolve(profile: Profile, host: Host, pids: dict[str, list[int]], only: Iter
     Raises Unsupported when a requirement is not met, PlanRefused for contradictions.
     """
     check_requirements(profile, host)
-    resolved = Resolved([], [], [], [], [])
+    resolved = Resolved([], [], [], [], [], [], [], [], [])
     HostResolver(profile, host, resolved).run()
+    ResctrlResolver(profile, host, resolved).run()
     GroupResolver(profile, host, resolved, pids).run()
     resolved = _select(resolved, list(only))
     _add_gates(host, resolved)
+    add_enables(host, resolved)
+    check_writeback(host, resolved)
     return resolved
 
 
@@ -53,22 +59,23 @@ def check_requirements(profile: Profile, host: Host) -> None:
 
 
 def _add_gates(host: Host, resolved: Resolved) -> None:
-    """Put the global switch of a feature among the wanted values when a control that needs it is used."""
+    """Put the global switch of a feature among the wanted values when a part that needs it is used."""
     named = {setting.target.path: setting for setting in resolved.settings}
     for setting in list(resolved.settings):
-        gate = CONTROLS[setting.target.control].gate
+        part = CONTROLS[setting.target.control].parts.get(setting.target.part)
+        gate = part.gate if part else None
         if gate is None:
             continue
-        target = sysctl_target(gate, None)
-        switch = named.get(target.path)
-        if switch is not None and str(switch.value) != "1":
+        switch = named.get(gate.path)
+        if switch is not None and str(switch.value) != gate.value:
             raise PlanRefused(
-                f"{switch.origin}: {gate} is switched off, but {setting.target.knob} at {setting.origin} needs it on",
+                f"{switch.origin}: {gate.name} is switched off (not {gate.value}), but {setting.target.knob} at {setting.origin} "
+                "needs",
                 "leave the switch to cotune, or drop the knob",
             )
-        if target.path not in named and host.kernel.exists(target.path):
-            named[target.path] = Setting(target, "1", setting.origin, implied=True)
-            resolved.settings.append(named[target.path])
+        if gate.path not in named and host.kernel.exists(gate.path):
+            named[gate.path] = Setting(gate_target(gate), gate.value, setting.origin, implied=True)
+            resolved.settings.append(named[gate.path])
 
 
 def selected(resource: str, only: Iterable[str]) -> bool:
@@ -87,6 +94,7 @@ def _select(resolved: Resolved, only: list[str]) -> Resolved:
     creates = [c for c in resolved.creates if wanted(c.resource)]
     parents = [c for c in resolved.creates if any(o.path.startswith(c.path + "/") for o in creates)]
     kept = {c.path for c in parents}
+    left_out = {c.path for c in resolved.creates if c not in creates and c not in parents}
     return Resolved(
         [
             s
@@ -94,7 +102,11 @@ def _select(resolved: Resolved, only: list[str]) -> Resolved:
             if wanted(s.target.resource) or (s.target.control == "cpuset" and s.target.unit in kept)
         ],
         [c for c in resolved.creates if c in creates or c in parents],
-        [m for m in resolved.moves if wanted(m.resource)],
+        [m for m in resolved.moves if wanted(m.resource) and m.path not in left_out],
         [u for u in resolved.unsupported if wanted(u.resource)],
         resolved.notes,
+        [p for p in resolved.pending if wanted(p.resource)],
+        resolved.refusals,
+        [],
+        [c for c in resolved.summaries if wanted(c.target.resource) and c.target.unit not in left_out],
     )

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from cotune.approximate import APPROXIMATIONS
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
 from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.host.cgroups import Hierarchy, clean_group, descendants, find_groups, is_pattern, parents, specificity
-from cotune.host.devices import NoSuchDevice, find_disks
 from cotune.host.facts import Host
-from cotune.host.support import missing_controller, no_dialect
-from cotune.knobs import section
+from cotune.host.forms import Form, find_form, has_version, part_file
+from cotune.host.support import missing_controller, no_dialect, probe
+from cotune.knobs import BY_KEY, section
 from cotune.knobs.base import Knob
 from cotune.knobs.types import Share
 from cotune.model import Create, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
+from cotune.profile.text import at
+from cotune.resolve.devices import device_values
+from cotune.resolve.members import MemberResolver
 from cotune.resolve.moves import MoveResolver
 
 _Rank = tuple[int, ...]
@@ -47,6 +51,8 @@ class GroupResolver:
         self.created: dict[str, Create] = {}
         self.there: dict[str, bool] = {}
         self.reaching: list[_Reach] = []
+        self.forms: dict[str, Form] = {}
+        self.members = MemberResolver(profile, host, out)
 
     def run(self) -> None:
         """Resolve all groups into ``out``."""
@@ -62,6 +68,7 @@ class GroupResolver:
         self.out.settings.extend(candidate.setting for candidate in self.winners.values())
         self.out.creates.extend(sorted(self.created.values(), key=lambda c: (c.path.count("/"), c.path)))
         self._fill_cpusets()
+        self.members.run()
 
     def _group(self, name: str, data: dict[str, Any]) -> None:
         knobs = self._knobs(name, data)
@@ -79,6 +86,7 @@ class GroupResolver:
                 self._want(name, data, group, rank, knob, value, origin, row)
             if data.get("create"):
                 self._create(group, hierarchies, self.profile.origin("groups", name, "create"))
+        self.members.add(name, data, matched, hierarchies)
         moves = MoveResolver(self.profile, self.host, self.out)
         moves.run(name, data.get("tasks", {}), self.pids.get(name, []), [group for group, _ in matched], hierarchies)
 
@@ -86,12 +94,12 @@ class GroupResolver:
         """The knob values of a group, lowered into the terms of their controls."""
         found: list[tuple[Knob, Any, Origin, str | None]] = []
         for key, knob in section("group").items():
-            family, _, rest = key.partition(".")
-            if rest in data.get(family, {}):
-                value = knob.type.resolve(data[family][rest], self.host.context)
-                found.append((knob, value, self.profile.origin("groups", name, family, rest), None))
-        for index, item in enumerate(data.get("io", {}).get("throttle", [])):
-            found.extend(self._throttle(name, index, item))
+            keys = tuple(key.split("."))
+            written = at(data, keys)
+            if written is not None and not isinstance(written, list):
+                value = knob.type.resolve(written, self.host.context)
+                found.append((knob, value, self.profile.origin("groups", name, *keys), None))
+        found.extend(device_values(self.profile, self.host, self.out, name, data.get("io", {})))
         wanted: dict[str, dict[str, Any]] = {}
         for knob, value, _, row in found:
             wanted.setdefault(f"{knob.control} {row}", {})[knob.part] = value
@@ -102,29 +110,19 @@ class GroupResolver:
             if knob.part in lowered[f"{knob.control} {row}"]
         ]
 
-    def _throttle(self, name: str, index: int, item: dict[str, Any]) -> list[tuple[Knob, Any, Origin, str | None]]:
-        place = ("groups", name, "io", "throttle", index)
-        try:
-            disks = find_disks(self.host.kernel, item["device"])
-        except NoSuchDevice as error:
-            self.out.notes.append(f"{self.profile.origin(*place, 'device')}: {error}")
-            return []
-        found: list[tuple[Knob, Any, Origin, str | None]] = []
-        for key, knob in section("throttle").items():
-            part = key.removeprefix("io.throttle.")
-            if part in item:
-                value = knob.type.resolve(item[part], self.host.context)
-                found += [(knob, value, self.profile.origin(*place, part), disk.device) for disk in disks]
-        return found
+    def _form(self, control: str) -> Form:
+        """The form a control has here; each is asked for once."""
+        if control not in self.forms:
+            self.forms[control] = find_form(self.host, control)
+        return self.forms[control]
 
     def _hierarchies(self, knobs: list[tuple[Knob, Value | Share, Origin, str | None]]) -> list[Hierarchy]:
         """The hierarchies that have a file for one of a group's knobs, once each."""
         found: dict[Hierarchy, None] = {}
         for knob, *_ in knobs:
-            control = CONTROLS[knob.control]
-            hierarchy = self.host.layout.controllers.get(control.controller)
-            if hierarchy and f"v{hierarchy.version}" in control.parts[knob.part].files:
-                found[hierarchy] = None
+            form = self._form(knob.control)
+            if form.hierarchy and has_version(form.control, form.hierarchy.version):
+                found[form.hierarchy] = None
         return list(found)
 
     def _matches(self, name: str, data: dict[str, Any], hierarchies: list[Hierarchy]) -> list[tuple[str, _Rank]]:
@@ -169,15 +167,17 @@ class GroupResolver:
         value: Any,
         origin: Origin,
         row: str | None,
+        approximates: str = "",
     ) -> None:
-        control = CONTROLS[knob.control]
         resource = f"cgroup:{group or '/'}"
-        hierarchy = self.host.layout.controllers.get(control.controller)
+        control, hierarchy = self._form(knob.control)
         if hierarchy is None:
             support = missing_controller(self.host, control.controller)
             self._unsupported(resource, knob, support.reason, support.remedy, origin)
             return
-        file = control.parts[knob.part].files.get(f"v{hierarchy.version}")
+        file = part_file(self.host, hierarchy, control.parts.get(knob.part))
+        if self._approximate(name, data, group, rank, knob, value, origin, file):
+            return
         if file is None:
             support = no_dialect(control, hierarchy)
             self._unsupported(resource, knob, support.reason, support.remedy, origin)
@@ -187,12 +187,42 @@ class GroupResolver:
             reason = f"the group does not exist in the {control.controller} hierarchy"
             self._unsupported(resource, knob, reason, "create it, or set create: true", origin)
             return
+        row = control.row(knob.part, row)
         target = Target(control.name, knob.part, resource, unit, f"{unit}/{file}", row, knob.key)
-        setting = Setting(target, value, origin)
+        setting = Setting(target, value, origin, approximates=approximates)
         self._offer(name, rank, setting)
         if control.reach == "subtree":
             self.reaching.append(_Reach(name, hierarchy, setting))
             self._offer_below(self.reaching[-1], descendants(self.host.kernel, hierarchy, group))
+
+    def _approximate(
+        self,
+        name: str,
+        data: dict[str, Any],
+        group: str,
+        rank: _Rank,
+        knob: Knob,
+        value: Any,
+        origin: Origin,
+        file: str | None,
+    ) -> bool:
+        """Want another knob in the place of one this kernel lacks, where the profile allows that."""
+        instead = APPROXIMATIONS.get(knob.key)
+        allowed = self.profile.data.get("defaults", {}).get("unsupported") == "approximate"
+        if instead is None or not allowed or (file is not None and probe(self.host, knob).state != "no"):
+            return False
+        other = BY_KEY[instead.knob]
+        converted = instead.convert(value)
+        form = self._form(other.control)
+        if converted is None or form.hierarchy is None or probe(self.host, other).state == "no":
+            return False
+        family, _, key = other.key.partition(".")
+        if key in data.get(family, {}):
+            self.out.notes.append(f"{origin}: {knob.key} is not approximated: the group sets {other.key} itself")
+            return False
+        shown = CONTROLS[knob.control].show(knob.part, value)
+        self._want(name, data, group, rank, other, converted, origin, None, f"{knob.key}: {shown}")
+        return True
 
     def _exists(self, directory: str) -> bool:
         """Whether a cgroup directory exists; each is asked for once, however many knobs it gets."""

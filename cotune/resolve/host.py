@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from cotune.controls import CONTROLS
+from cotune.controls.base import Gate
+from cotune.controls.host import SchedFeature
 from cotune.errors import Origin, PlanRefused
-from cotune.host.devices import NoSuchDevice, find_disks
+from cotune.host.devices import Disk, NoSuchDevice, find_disks
 from cotune.host.facts import Host
-from cotune.host.mounts import find_mount
-from cotune.host.support import probe
-from cotune.knobs import BY_KEY, section
+from cotune.host.forms import find_form, part_file
+from cotune.host.support import feature_file, probe
+from cotune.knobs import section
 from cotune.knobs.base import Knob
 from cotune.knobs.types import KernelValue
 from cotune.model import Key, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
+from cotune.profile.text import at
+from cotune.resolve.mounts import MountResolver
 
 
 def sysctl_path(name: str) -> str:
@@ -38,8 +42,9 @@ class HostResolver:
         self._switches()
         for index, item in enumerate(self.data.get("block", [])):
             self._block(index, item)
+        mounts = MountResolver(self.profile, self.host, self.out, self._add)
         for index, item in enumerate(self.data.get("mounts", [])):
-            self._mount(index, item)
+            mounts.entry(index, item)
 
     def _sysctls(self) -> None:
         known = section("sysctl")
@@ -50,27 +55,45 @@ class HostResolver:
             self._add(Setting(sysctl_target(name, knob), wanted, origin))
 
     def _switches(self) -> None:
-        if "group_identity" in self.data.get("sched", {}):
-            knob = BY_KEY["host.sched.group_identity"]
-            value = knob.type.resolve(self.data["sched"]["group_identity"], self.host.context)
-            origin = self.profile.origin("host", "sched", "group_identity")
-            target = sysctl_target(knob.part, None)._replace(knob=knob.key)
-            self._add(Setting(target, str(value), origin))
-        if "use_priority_oom" in self.data.get("memory", {}):
-            self._root_oom()
+        """Everything below ``host`` with a key of its own: switches, files of the memory manager, the root group."""
+        for key, knob in section("host").items():
+            keys = tuple(key.split(".")[1:])
+            written = at(self.data, keys)
+            if written is None:
+                continue
+            value = knob.type.resolve(written, self.host.context)
+            origin = self.profile.origin("host", *keys)
+            target = self._host_target(knob, origin)
+            if target is not None:
+                scope = CONTROLS[knob.control].scope
+                kept = str(value) if scope == "sysctl" or knob.control == "file" else value
+                self._add(Setting(target, kept, origin))
 
-    def _root_oom(self) -> None:
-        knob = BY_KEY["host.memory.use_priority_oom"]
-        value = knob.type.resolve(self.data["memory"]["use_priority_oom"], self.host.context)
-        origin = self.profile.origin("host", "memory", "use_priority_oom")
-        memory = self.host.layout.controllers.get("memory")
-        file = CONTROLS[knob.control].parts[knob.part].files.get(f"v{memory.version}") if memory else None
-        if memory is None or file is None:
+    def _host_target(self, knob: Knob, origin: Origin) -> Target | None:
+        control = CONTROLS[knob.control]
+        if control.scope == "sysctl":
+            return sysctl_target(knob.part, None)._replace(knob=knob.key)
+        if control.scope == "cgroup":
+            return self._root_target(knob, origin)
+        if isinstance(control, SchedFeature):
+            path = feature_file(self.host)
+            return Target(control.name, knob.part, "host", path, path, knob.part, knob.key)
+        part = control.parts.get(knob.part)
+        if part is None:
+            return file_target(knob.part, knob.key)
+        path = part.files["any"]
+        return Target(control.name, part.name, "host", path, path, None, knob.key)
+
+    def _root_target(self, knob: Knob, origin: Origin) -> Target | None:
+        """The file of the root cgroup, or None, reported, where there is none."""
+        control, hierarchy = find_form(self.host, knob.control)
+        file = part_file(self.host, hierarchy, control.parts.get(knob.part)) if hierarchy else None
+        if hierarchy is None or file is None:
             support = probe(self.host, knob)
             self._unsupported("cgroup:/", knob.key, support.reason, support.remedy, origin)
-            return
-        target = Target(knob.control, knob.part, "cgroup:/", memory.point, f"{memory.point}/{file}", None, knob.key)
-        self._add(Setting(target, value, origin))
+            return None
+        path = f"{hierarchy.point}/{file}"
+        return Target(control.name, knob.part, "cgroup:/", hierarchy.point, path, None, knob.key)
 
     def _block(self, index: int, item: dict[str, Any]) -> None:
         try:
@@ -80,48 +103,26 @@ class HostResolver:
             self.out.notes.append(f"{origin}: {error}")
             return
         for name, knob in ((key.removeprefix("block."), knob) for key, knob in section("block").items()):
-            if name not in item:
+            written = at(item, tuple(name.split(".")))
+            if written is None:
                 continue
-            value = knob.type.resolve(item[name], self.host.context)
-            origin = self.profile.origin("host", "block", index, name)
+            value = knob.type.resolve(written, self.host.context)
+            origin = self.profile.origin("host", "block", index, *name.split("."))
             for disk in disks:
-                unit = f"{disk.sysfs}/queue"
-                target = Target(knob.control, knob.part, f"block:{disk.name}", unit, f"{unit}/{name}", None, knob.key)
-                self._add(Setting(target, value, origin))
+                target = self._block_target(knob, disk, origin)
+                if target is not None:
+                    self._add(Setting(target, value, origin))
 
-    def _mount(self, index: int, item: dict[str, Any]) -> None:
-        point = item["match"]["mountpoint"].rstrip("/") or "/"
-        origin = self.profile.origin("host", "mounts", index, "match")
-        mount = find_mount(self.host.kernel, point)
-        if mount is None:
-            self.out.notes.append(f"{origin}: nothing is mounted at {point}")
-            return
-        wanted_type = item["match"].get("fstype", "ext4")
-        if mount.fstype != wanted_type or mount.fstype != "ext4":
-            self.out.notes.append(f"{origin}: {point} is {mount.fstype}, not ext4: left alone")
-            return
-        self._check_barrier(index, item, point)
-        known = section("mount")
-        for name, value in item.get("options", {}).items():
-            knob = known[f"mount.{name}"]
-            target = Target(knob.control, knob.part, f"mount:{point}", point, point, name, knob.key)
-            wanted = knob.type.resolve(value, self.host.context)
-            self._add(Setting(target, wanted, self.profile.origin("host", "mounts", index, "options", name)))
-
-    def _check_barrier(self, index: int, item: dict[str, Any], point: str) -> None:
-        if item.get("options", {}).get("barrier") is not False or item.get("accept_data_loss"):
-            return
-        try:
-            disks = find_disks(self.host.kernel, {"mountpoint": point})
-        except NoSuchDevice:
-            disks = []
-        volatile = [disk.name for disk in disks if self.host.text(f"{disk.sysfs}/queue/write_cache") == "write back"]
-        if volatile:
-            raise PlanRefused(
-                f"{self.profile.origin('host', 'mounts', index, 'options', 'barrier')}: barrier: false on "
-                f"{', '.join(volatile)}, whose write cache is volatile (write back): a power cut can lose data",
-                "leave barriers on, or set accept_data_loss: true beside the options",
-            )
+    def _block_target(self, knob: Knob, disk: Disk, origin: Origin) -> Target | None:
+        """A file of the disk's queue, or, for the cost model, the disk's row in a file of the root cgroup."""
+        control = CONTROLS[knob.control]
+        if control.scope != "cgroup":
+            unit = f"{disk.sysfs}/queue"
+            path = f"{unit}/{control.parts[knob.part].files['any']}"
+            return Target(control.name, knob.part, f"block:{disk.name}", unit, path, None, knob.key)
+        target = self._root_target(knob, origin)
+        row = CONTROLS[target.control].row(knob.part, disk.device) if target else None
+        return target._replace(resource=f"block:{disk.name}", row=row) if target else None
 
     def _add(self, setting: Setting) -> None:
         """Keep a setting. Raises PlanRefused when another entry sets the same value differently."""
@@ -147,3 +148,13 @@ def sysctl_target(name: str, knob: Knob | None) -> Target:
         unit = path.rpartition("/")[0]
         return Target(knob.control, knob.part, "sysctl", unit, path, None, shown)
     return Target("sysctl", shown, "sysctl", path, path, None, shown)
+
+
+def file_target(path: str, knob: str) -> Target:
+    """The target of a file of the whole host that is no sysctl."""
+    return Target("file", path, "host", path, path, None, knob)
+
+
+def gate_target(gate: Gate) -> Target:
+    """The target of a switch."""
+    return sysctl_target(gate.name, None) if gate.name != gate.path else file_target(gate.path, gate.path)

@@ -1,57 +1,75 @@
-"""ANCK files outside the cgroup trees and /proc/sys: memcg reaper, kidled, cpusli, sched_features.
+"""ANCK files outside the cgroup trees and /proc/sys: memcg reaper, kidled, page-cache limit, cpusli.
 
-Read from source (mm/memcg_zombie_reaper.c, mm/kidled.c, kernel/sched/cpuacct.c, kernel/sched/features.h), not run.
+Read from source (mm/memcg_zombie_reaper.c, mm/kidled.c, mm/pagecache_limit.c, kernel/sched/cpuacct.c), not run.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cotune.sim.files import U32_MAX, HostFile, Refusal, parse_u64, refuse
+from cotune.sim.hosts.specs import HostSpec
 from cotune.sim.machine import Machine
+from cotune.sim.release import since
 
 _REAPER, _KIDLED = "/sys/kernel/mm/memcg_reaper/", "/sys/kernel/mm/kidled/"
-#: path -> default, lowest, highest
-_NUMBERS = {
-    f"{_REAPER}scan_interval": (5, 1, U32_MAX),
-    f"{_REAPER}pages_scan": (1310720, 0, U32_MAX),
-    f"{_REAPER}verbose": (0, 0, 1),
-    f"{_REAPER}reap_background": (0, 0, 1),
-    f"{_KIDLED}scan_period_in_seconds": (0, 0, 65535),
-    f"{_KIDLED}use_hierarchy": (0, 0, 1),
-}
-_FEATURES = "/sys/kernel/debug/sched_features"
-_DEFAULT_FEATURES = (
-    "GENTLE_FAIR_SLEEPERS START_DEBIT NO_NEXT_BUDDY LAST_BUDDY CACHE_HOT_BUDDY WAKEUP_PREEMPTION NO_HRTICK "
-    "NO_DOUBLE_TICK NONTASK_CAPACITY TTWU_QUEUE NO_SIS_AVG_CPU SIS_PROP NO_WARN_DOUBLE_CLOCK RT_PUSH_IPI "
-    "RT_RUNTIME_SHARE NO_LB_MIN ATTACH_AGE_LOAD WA_IDLE WA_WEIGHT WA_BIAS UTIL_EST ID_IDLE_AVG ID_RESCUE_EXPELLEE "
-    "NO_ID_EXPELLEE_NEVER_HOT NO_ID_LAST_HIGHCLASS_STAY NO_ID_LOOSE_EXPEL"
-)
+REAP_BACKGROUND = f"{_REAPER}reap_background"
+SCAN_PERIOD = f"{_KIDLED}scan_period_in_seconds"
+PAGECACHE_ENABLED = "/sys/kernel/mm/pagecache_limit/enabled"
+#: Bits of reap_background since the switch per memory cgroup exists: asked for globally, asked for by some cgroup.
+_GLOBAL, SOME_MEMCG = 1, 2
+#: All bits of kidled's scan_target (pages, slab); the number of bits is our reading, only its bound matters here.
+_ALL_TARGETS = 3
 _CPUSLI = ("/proc/cpusli/sched_lat_enabled", "/proc/cpusli/async_load_calc")
 
 
+def _numbers(spec: HostSpec) -> dict[str, tuple[int, int, int]]:
+    """path -> default, lowest, highest"""
+    numbers = {
+        f"{_REAPER}scan_interval": (5, 1, U32_MAX),
+        f"{_REAPER}pages_scan": (1310720, 0, U32_MAX),
+        f"{_REAPER}verbose": (0, 0, 1),
+        REAP_BACKGROUND: (0, 0, 1),
+        SCAN_PERIOD: (0, 0, 65535),
+    }
+    if since(spec, 5, 10):
+        return numbers | {f"{_KIDLED}scan_target": (1, 1, _ALL_TARGETS)}
+    return numbers | {f"{_KIDLED}use_hierarchy": (0, 0, 1)}
+
+
 def boot(machine: Machine) -> None:
-    """Defaults."""
+    """Defaults; the boot word ``pagecache_limit=1`` opens that gate."""
     if machine.spec.anck:
-        machine.numbers.update({path: [default] for path, (default, _, _) in _NUMBERS.items()})
+        machine.numbers.update({path: [default] for path, (default, _, _) in _numbers(machine.spec).items()})
         machine.numbers.update({path: [0] for path in _CPUSLI})
-        machine.texts[_FEATURES] = _DEFAULT_FEATURES
+        machine.numbers[PAGECACHE_ENABLED] = [int("pagecache_limit=1" in machine.spec.command_line.split())]
 
 
 def files(machine: Machine) -> Iterator[tuple[str, HostFile]]:
     """The files; none on other kernels."""
     if not machine.spec.anck:
         return
-    for path, (_, low, high) in _NUMBERS.items():
-        yield path, _number(machine, path, low, high)
+    newer = since(machine.spec, 5, 10)
+    for path, (_, low, high) in _numbers(machine.spec).items():
+        yield path, _number(machine, path, low, high, _set_global if newer and path == REAP_BACKGROUND else _set)
     yield f"{_REAPER}reap", HostFile(lambda: "0\n", _reap)
     for path in _CPUSLI:
-        yield path, _switch(machine, path)
-    yield _FEATURES, HostFile(lambda: f"{machine.texts[_FEATURES]} \n", lambda text: _set_feature(machine, text))
+        yield path, _switch(machine, path, 0o600)
+    if newer:
+        yield PAGECACHE_ENABLED, _switch(machine, PAGECACHE_ENABLED, 0o644)
 
 
-def _number(machine: Machine, path: str, low: int, high: int) -> HostFile:
+def _set(machine: Machine, path: str, value: int) -> None:
+    machine.numbers[path] = [value]
+
+
+def _set_global(machine: Machine, path: str, value: int) -> None:
+    """Newer kernels keep a mask: a 0 may read 2 and a 1 may read 3, as long as some memory cgroup wants it."""
+    machine.numbers[path] = [machine.numbers[path][0] & ~_GLOBAL | value]
+
+
+def _number(machine: Machine, path: str, low: int, high: int, store: Callable[[Machine, str, int], None]) -> HostFile:
     def write(text: str) -> None:
         try:
             value = parse_u64(text, 10)
@@ -59,7 +77,7 @@ def _number(machine: Machine, path: str, low: int, high: int) -> HostFile:
             refuse(errno.EINVAL)
         if not low <= value <= high:
             refuse(errno.EINVAL)
-        machine.numbers[path] = [value]
+        store(machine, path, value)
 
     return HostFile(lambda: f"{machine.numbers[path][0]}\n", write)
 
@@ -70,7 +88,7 @@ def _reap(text: str) -> None:
         refuse(errno.EINVAL)
 
 
-def _switch(machine: Machine, path: str) -> HostFile:
+def _switch(machine: Machine, path: str, mode: int) -> HostFile:
     """Only the first character counts, and it must be 0 or 1."""
 
     def write(text: str) -> None:
@@ -78,15 +96,4 @@ def _switch(machine: Machine, path: str) -> HostFile:
             refuse(errno.EINVAL)
         machine.numbers[path] = [int(text[0])]
 
-    return HostFile(lambda: f"{machine.numbers[path][0]}\n", write, 0o600)
-
-
-def _set_feature(machine: Machine, text: str) -> None:
-    """sched_feat_set: NAME or NO_NAME of a feature the kernel has."""
-    word = text.strip()
-    words = machine.texts[_FEATURES].split()
-    names = [w.removeprefix("NO_") for w in words]
-    if word.removeprefix("NO_") not in names:
-        refuse(errno.EINVAL)
-    words[names.index(word.removeprefix("NO_"))] = word
-    machine.texts[_FEATURES] = " ".join(words)
+    return HostFile(lambda: f"{machine.numbers[path][0]}\n", write, mode)

@@ -6,6 +6,8 @@ import errno
 import re
 from collections.abc import Callable
 
+from cotune.sim import iocost
+from cotune.sim.block import BFQ_ROWS
 from cotune.sim.devrows import by_device, know, parse_device
 from cotune.sim.devrows import created as known_devices
 from cotune.sim.files import U32_MAX, U64_MAX, CgroupFile, Controller, Where, parse_u64, refuse, report_file
@@ -18,22 +20,23 @@ _THROTTLE = {f"blkio.throttle.{way}_{unit}_device": unit for way in ("read", "wr
 _STATS = ("io_service_bytes", "io_service_bytes_recursive", "io_serviced", "io_serviced_recursive")
 #: Further statistics of the ANCK file table.
 _ANCK_STATS = ("io_service_time", "io_wait_time", "io_completed", "total_bytes_queued", "total_io_queued")
-WEIGHT, WEIGHT_DEVICE = "blkio.bfq.weight", "blkio.bfq.weight_device"
+WEIGHT, WEIGHT_DEVICE = "blkio.bfq.weight", BFQ_ROWS
 
 
 def blkio(spec: HostSpec) -> Controller:
     """The blkio controller of a host."""
-    files = [CgroupFile(name, _show_rows(name, unit), _write_row(name, unit)) for name, unit in _THROTTLE.items()]
+    files = [throttle_file(name, unit) for name, unit in _THROTTLE.items()]
     stats = (*_STATS, *_ANCK_STATS) if spec.anck else _STATS
     files += [report_file(f"blkio.throttle.{name}", "Total 0\n") for name in stats]
     files += [
         CgroupFile("blkio.reset_stats", None, _reset_stats),
-        CgroupFile(WEIGHT, lambda group: f"{group.numbers[WEIGHT]}\n", _write_weight, Where.CHILD),
+        CgroupFile(WEIGHT, lambda group: f"{group.numbers[WEIGHT]}\n", write_weight, Where.CHILD),
     ]
     if spec.anck:
-        files += iocost_files()
+        files += iocost_files(iocost.WEIGHT, iocost.QOS, iocost.MODEL)
+        files.append(report_file("blkio.cost.stat", "", Where.CHILD))
     else:
-        files.append(CgroupFile(WEIGHT_DEVICE, _show_weights, _write_device_weight, Where.CHILD))
+        files.append(CgroupFile(WEIGHT_DEVICE, show_weights, write_device_weight, Where.CHILD))
 
     def created(group: Group) -> None:
         """mkdir copies no limit, although those of ancestors apply to descendants."""
@@ -43,6 +46,11 @@ def blkio(spec: HostSpec) -> Controller:
         iocost_created(group)
 
     return Controller("blkio", tuple(files), created)
+
+
+def throttle_file(name: str, unit: str) -> CgroupFile:
+    """A table of limits per disk; ``unit`` is ``bps`` or ``iops``. Its rows live under the file's name."""
+    return CgroupFile(name, _show_rows(name, unit), _write_row(name, unit))
 
 
 def _unlimited(unit: str) -> int:
@@ -80,19 +88,21 @@ def _reset_stats(_group: Group, text: str) -> None:
 # --- bfq ------------------------------------------------------------------------------------------------------------
 
 
-def _write_weight(group: Group, text: str) -> None:
+def write_weight(group: Group, text: str) -> None:
+    """bfq_io_set_weight_legacy: ERANGE outside 1…1000."""
     weight = parse_u64(text)
     if not 1 <= weight <= 1000:
         refuse(errno.ERANGE)
     group.numbers[WEIGHT] = weight
 
 
-def _show_weights(group: Group) -> str:
+def show_weights(group: Group) -> str:
+    """The group's weight and its rows per disk."""
     rows = "".join(f"{dev} {n}\n" for dev, n in by_device(group, WEIGHT_DEVICE))
     return f"default {group.numbers[WEIGHT]}\n{rows}"
 
 
-def _write_device_weight(group: Group, text: str) -> None:
+def write_device_weight(group: Group, text: str) -> None:
     """bfq_io_set_device_weight: EOPNOTSUPP unless the disk runs the bfq scheduler now."""
     disk, body = parse_device(group, text)
     if group.machine.schedulers[disk.name] != "bfq":

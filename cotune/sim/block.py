@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from cotune.sim.files import HostFile, Refusal, parse_s64, parse_u32_decimal, refuse
 from cotune.sim.hosts import Disk
 from cotune.sim.machine import Machine
+from cotune.sim.release import since
 
 #: nr_requests a scheduler starts with, and the most it may be given (MAX_SCHED_RQ).
 _SCHED_REQUESTS, _MAX_SCHED_REQUESTS = 256, 2048
@@ -21,9 +22,11 @@ _ALIASES = {"deadline": "mq-deadline"}
 _TUNABLES = {
     "none": {},
     "mq-deadline": {"read_expire": 500, "write_expire": 5000, "writes_starved": 2, "fifo_batch": 16, "front_merges": 1},
-    "kyber": {"read_lat_usec": 2000, "write_lat_usec": 10000},
+    "kyber": {"read_lat_nsec": 2000000, "write_lat_nsec": 10000000},
     "bfq": {"slice_idle": 8, "low_latency": 1, "timeout_sync": 125, "back_seek_max": 16384, "strict_guarantees": 0},
 }
+#: Key of the per-disk weights of a group.
+BFQ_ROWS = "blkio.bfq.weight_device"
 _BOOLS = ("rotational", "iostats", "add_random")
 
 
@@ -38,6 +41,7 @@ def boot(machine: Machine) -> None:
             "add_random": 0,
             "nomerges": 0,
             "rq_affinity": 1,
+            "io_timeout": 30000,
             "read_ahead_kb": disk.read_ahead_kb,
             "max_sectors_kb": min(1280, disk.max_hw_sectors_kb),
             "wbt_lat_usec": _default_wbt(disk),
@@ -80,6 +84,9 @@ def files(machine: Machine) -> Iterator[tuple[str, HostFile]]:
             "queue/hw_sector_size": "512",
             "queue/minimum_io_size": "4096",
             "queue/optimal_io_size": "0",
+            "queue/io_poll_delay": "-1",
+            "queue/zoned": "none",
+            "queue/fua": str(int(disk.write_cache == "write back")),
             "uevent": f"MAJOR={disk.number.split(':')[0]}\nMINOR={disk.number.split(':')[1]}\n"
             f"DEVNAME={disk.name}\nDEVTYPE=disk",
         }
@@ -118,9 +125,11 @@ def _queue(machine: Machine, disk: Disk) -> Iterator[tuple[str, HostFile]]:
     }
     for name, limit in limits.items():
         yield name, _number(numbers, name, limit)
-    yield "wbt_lat_usec", HostFile(lambda: f"{numbers['wbt_lat_usec']}\n", lambda text: _write_wbt(machine, disk, text))
+    yield "wbt_lat_usec", HostFile(lambda: _show_wbt(machine, disk), lambda text: _write_wbt(machine, disk, text))
     yield "scheduler", HostFile(lambda: _menu(machine, disk), lambda text: _switch(machine, disk, text))
     yield "write_cache", HostFile(lambda: f"{machine.texts[_write_cache_key(disk)]}\n", _write_cache(machine, disk))
+    if since(machine.spec, 5, 0):
+        yield "io_timeout", _number(numbers, "io_timeout", lambda n: n or refuse(errno.EINVAL))
     # No poll queues are configured: any write is refused.
     yield "io_poll", HostFile(lambda: "0\n", lambda _text: refuse(errno.EINVAL))
     for name in _TUNABLES[machine.schedulers[disk.name]]:
@@ -147,7 +156,12 @@ def _tunable(numbers: dict[str, int], name: str) -> HostFile:
 
 
 def _requests(machine: Machine, disk: Disk, wanted: int) -> int:
-    """queue_requests_store: at least 4; bounded by the tag set, or by MAX_SCHED_RQ under a scheduler."""
+    """queue_requests_store: at least 4; bounded by the tag set, or by MAX_SCHED_RQ under a scheduler.
+
+    EINVAL without a request queue.
+    """
+    if not disk.queued:
+        refuse(errno.EINVAL)
     most = disk.depth if machine.schedulers[disk.name] == "none" else _MAX_SCHED_REQUESTS
     value = max(wanted, _MIN_REQUESTS)
     if value > most:
@@ -160,8 +174,17 @@ def _default_wbt(disk: Disk) -> int:
     return 75000 if disk.rotational else 2000
 
 
+def _show_wbt(machine: Machine, disk: Disk) -> str:
+    """queue_wb_lat_show: EINVAL where throttling was never initialised."""
+    if not disk.queued:
+        refuse(errno.EINVAL)
+    return f"{machine.queues[disk.name]['wbt_lat_usec']}\n"
+
+
 def _write_wbt(machine: Machine, disk: Disk, text: str) -> None:
-    """queue_wb_lat_store: -1 restores the default, 0 disables, below -1 is EINVAL."""
+    """queue_wb_lat_store: -1 restores the default, 0 disables, below -1 is EINVAL, as is all on a queue without it."""
+    if not disk.queued:
+        refuse(errno.EINVAL)
     try:
         value = parse_s64(text, 10)
     except Refusal:
@@ -172,24 +195,39 @@ def _write_wbt(machine: Machine, disk: Disk, text: str) -> None:
 
 
 def _menu(machine: Machine, disk: Disk) -> str:
-    """elv_iosched_show: 4.19 prints ``none`` last (first when chosen), newer kernels always first."""
+    """elv_iosched_show: ``none`` stands first when chosen, and since 6.2 always; before that last.
+
+    A driver without a request queue has nothing to choose from.
+    """
+    if not disk.queued:
+        return "none\n"
     chosen = machine.schedulers[disk.name]
     words = [f"[{name}]" if name == chosen else name for name in _SCHEDULERS]
     none = "[none]" if chosen == "none" else "none"
-    if machine.spec.anck and chosen != "none":
+    if chosen != "none" and not since(machine.spec, 6, 2):
         return " ".join([*words, none]) + "\n"
     return " ".join([none, *words]) + " \n"
 
 
 def _switch(machine: Machine, disk: Disk, text: str) -> None:
     """elevator_switch: nr_requests and all tunables of the scheduler start anew; choosing the present one does
-    nothing."""
+    nothing, and so does any write where there is no request queue."""
+    if not disk.queued:
+        return
     name = _ALIASES.get(text.strip(), text.strip())
     if name not in _TUNABLES:
         refuse(errno.EINVAL)
     if name != machine.schedulers[disk.name]:
+        _forget_bfq(machine, disk)
         machine.schedulers[disk.name] = name
         _reset_scheduler(machine, disk)
+
+
+def _forget_bfq(machine: Machine, disk: Disk) -> None:
+    """The weights cgroups have on a disk are those of its bfq scheduler, and go with it."""
+    for hierarchy in machine.hierarchies:
+        for group in hierarchy.root.walk():
+            group.rows.get(BFQ_ROWS, {}).pop(disk.number, None)
 
 
 def _reset_scheduler(machine: Machine, disk: Disk) -> None:

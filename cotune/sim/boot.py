@@ -5,16 +5,36 @@ from __future__ import annotations
 import difflib
 
 from cotune.errors import UsageError
-from cotune.sim import ancksys, blkio, block, core, cpu, cpuset, memory, mounts, sysctl
+from cotune.sim import (
+    blkio,
+    core,
+    core_v2,
+    cpu,
+    cpu_v2,
+    cpuset,
+    cpuset_v2,
+    hugetlb_v2,
+    io_v2,
+    memory,
+    memory_v2,
+)
 from cotune.sim.files import Controller
 from cotune.sim.hosts import HOSTS, KERNELS, GroupSpec, HostSpec
 from cotune.sim.machine import USER_HZ, Machine
+from cotune.sim.modules import MODULES
+from cotune.sim.vendor import extended
 
 #: Directories of ordinary file systems every host has.
 _DIRECTORIES = ("/run", "/tmp", "/var", "/var/lib", "/dev", "/etc", "/sys/fs/cgroup")
 _CONTROLLERS = {
     "core": core.core,
-    "unified": core.unified,
+    "core.v2": core_v2.core_v2,
+    "cpu.v2": cpu_v2.cpu_v2,
+    "cpuset.v2": cpuset_v2.cpuset_v2,
+    "io.v2": io_v2.io_v2,
+    "memory.v2": memory_v2.memory_v2,
+    "hugetlb.v2": hugetlb_v2.hugetlb_v2,
+    "pids.v2": core.pids_v2,
     "pids": core.pids,
     "cpu": cpu.cpu,
     "cpuacct": cpu.cpuacct,
@@ -35,11 +55,10 @@ def host_spec(kernel: str) -> HostSpec:
 
 def bare_machine(spec: HostSpec) -> Machine:
     """A host with defaults everywhere, without groups and processes."""
-    controllers: dict[str, Controller] = {name: make(spec) for name, make in _CONTROLLERS.items()}
+    controllers: dict[str, Controller] = {name: extended(name, make(spec), spec) for name, make in _CONTROLLERS.items()}
     machine = Machine(spec, controllers)
-    machine.numbers.update(sysctl.defaults(spec))
     machine.plain.update(dict.fromkeys(_DIRECTORIES))
-    for module in (block, mounts, ancksys):
+    for module in MODULES:
         module.boot(machine)
     return machine
 
@@ -68,11 +87,11 @@ def _make_group(machine: Machine, spec: GroupSpec) -> None:
         above = hierarchy.find(parent)
         if above is None:
             raise LookupError(f"{spec.path}: the parent comes later in the table")
-        group = hierarchy.mkdir(above, name)
+        group = hierarchy.mkdir(above, name) if name else above
         files = group.files()
         for file, text in spec.writes:
             write = files[file].write if file in files else None
             if write is not None:
                 write(group, text)
-        if controller == "memory":
-            memory.set_usage(group, spec.usage)
+        if "memory" in group.available():
+            memory.set_usage(group, spec.usage, spec.cache)

@@ -22,12 +22,12 @@ from cotune.sim.files import (
     reset_file,
 )
 from cotune.sim.hosts import HostSpec
-from cotune.sim.identity import IDENTITY_FILES, inherit_identity
 from cotune.sim.machine import Group
+from cotune.sim.release import since
 
 SHARES, QUOTA, PERIOD, BURST = "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"
 IDLE, RT_RUNTIME, RT_PERIOD = "cpu.idle", "cpu.rt_runtime_us", "cpu.rt_period_us"
-_UNLIMITED = -1
+UNLIMITED = -1
 #: max_cfs_runtime: (1 << 44) - 1 µs, the largest bandwidth the fixed-point ratios can hold.
 _MAX_RUNTIME = 2**44 - 1
 _RATIO_SHIFT = 20
@@ -36,35 +36,43 @@ _IDLE_SHARES = 3
 
 
 def cpu(spec: HostSpec) -> Controller:
-    """The cpu controller of a host."""
+    """The cpu controller of a host. Bursts came with 5.14 and were taken over by openEuler, ``cpu.idle`` with 5.15."""
     files = [
         CgroupFile(SHARES, _show(SHARES), _write_shares),
         CgroupFile(QUOTA, _show(QUOTA), _write_quota),
         CgroupFile(PERIOD, _show(PERIOD), _write_period),
-        CgroupFile(BURST, _show(BURST), _write_burst_anck if spec.anck else _write_burst),
+        report_file("cpu.stat", _stat(spec)),
     ]
     if spec.anck:
-        stat = "nr_periods 0\nnr_throttled 0\nthrottled_time 0\ncurrent_bw 0\nnr_burst 0\nburst_time 0\n"
-        files += [*IDENTITY_FILES, report_file("cpu.stat", stat)]
-    else:
-        stat = "nr_periods 0\nnr_throttled 0\nthrottled_time 0\nnr_bursts 0\nburst_time 0\n"
-        files += [
-            CgroupFile(IDLE, _show(IDLE), _write_idle),
-            CgroupFile(RT_RUNTIME, _show(RT_RUNTIME), _write_rt_runtime),
-            CgroupFile(RT_PERIOD, _show(RT_PERIOD), _write_rt_period),
-            report_file("cpu.stat", stat),
-            report_file("cpu.stat.local", "throttled_time 0\n"),
-        ]
+        files.append(CgroupFile(BURST, _show(BURST), _write_burst_anck))
+    elif _has_burst(spec):
+        files.append(CgroupFile(BURST, _show(BURST), write_burst))
+    if since(spec, 5, 15):
+        files.append(CgroupFile(IDLE, _show(IDLE), write_idle))
+    if "rt-group" in spec.features:
+        files.append(CgroupFile(RT_RUNTIME, _show(RT_RUNTIME), _write_rt_runtime))
+        files.append(CgroupFile(RT_PERIOD, _show(RT_PERIOD), _write_rt_period))
+    if since(spec, 6, 18):
+        files.append(report_file("cpu.stat.local", "throttled_time 0\n"))
 
     def created(group: Group) -> None:
-        group.numbers.update({SHARES: 1024, QUOTA: _UNLIMITED, PERIOD: 100000, BURST: 0})
-        if spec.anck:
-            inherit_identity(group)
-        else:
-            runtime = 950000 if group.parent is None else 0
-            group.numbers.update({IDLE: 0, RT_RUNTIME: runtime, RT_PERIOD: 1000000})
+        group.numbers.update({SHARES: 1024, QUOTA: UNLIMITED, PERIOD: 100000, BURST: 0, IDLE: 0})
+        runtime = 950000 if group.parent is None else 0
+        group.numbers.update({RT_RUNTIME: runtime, RT_PERIOD: 1000000})
 
     return Controller("cpu", tuple(files), created)
+
+
+def _has_burst(spec: HostSpec) -> bool:
+    return since(spec, 5, 14) or "openeuler" in spec.features
+
+
+def _stat(spec: HostSpec) -> str:
+    """cpu.stat: times in nanoseconds. ANCK has its own burst, with its own keys."""
+    bursts = "nr_bursts 0\nburst_time 0\n" if _has_burst(spec) else ""
+    if spec.anck:
+        bursts = "current_bw 0\nnr_burst 0\nburst_time 0\n"
+    return f"nr_periods 0\nnr_throttled 0\nthrottled_time 0\n{bursts}"
 
 
 def _show(name: str) -> Callable[[Group], str]:
@@ -88,7 +96,7 @@ def _write_shares(group: Group, text: str) -> None:
     group.numbers[SHARES] = min(max(shares, 2), 262144)
 
 
-def _write_idle(group: Group, text: str) -> None:
+def write_idle(group: Group, text: str) -> None:
     """sched_group_set_idle: entering makes shares read 3, leaving resets them to 1024, repeating changes nothing."""
     idle = parse_s64(text)
     _not_root(group)
@@ -104,25 +112,28 @@ def _write_idle(group: Group, text: str) -> None:
 
 def _write_quota(group: Group, text: str) -> None:
     quota = parse_s64(text)
-    _set_bandwidth(group, _UNLIMITED if quota < 0 else quota, group.numbers[PERIOD])
+    set_bandwidth(group, UNLIMITED if quota < 0 else quota, group.numbers[PERIOD])
 
 
 def _write_period(group: Group, text: str) -> None:
-    _set_bandwidth(group, group.numbers[QUOTA], parse_u64(text))
+    set_bandwidth(group, group.numbers[QUOTA], parse_u64(text))
 
 
-def _set_bandwidth(group: Group, quota: int, period: int) -> None:
-    """tg_set_cfs_bandwidth: the bounds of quota and period, burst within quota (mainline), ratios in the tree."""
+def set_bandwidth(group: Group, quota: int, period: int) -> None:
+    """tg_set_cfs_bandwidth: the bounds of quota and period, burst within quota (mainline), ratios in the tree.
+
+    On cgroup v2 the ratios are not compared: the smallest on the way up counts.
+    """
     _not_root(group)
     if not 1000 <= period <= 1000000:
         refuse(errno.EINVAL)
-    if quota != _UNLIMITED:
+    if quota != UNLIMITED:
         if not 1000 <= quota <= _MAX_RUNTIME:
             refuse(errno.EINVAL)
         if not group.machine.spec.anck:
             _check_burst(quota, group.numbers[BURST])
     root = group.hierarchy.root
-    if not _schedulable(root, None, group, _ratio(quota, period)):
+    if group.hierarchy.version == 1 and not _schedulable(root, None, group, _ratio(quota, period)):
         refuse(errno.EINVAL)
     group.numbers.update({QUOTA: quota, PERIOD: period})
 
@@ -135,7 +146,7 @@ def _check_burst(quota: int, burst: int) -> None:
 
 def _ratio(quota: int, period: int) -> int | None:
     """to_ratio: CPUs as a fixed-point number, None for unlimited."""
-    return None if quota == _UNLIMITED else (quota << _RATIO_SHIFT) // period
+    return None if quota == UNLIMITED else (quota << _RATIO_SHIFT) // period
 
 
 def _schedulable(group: Group, inherited: int | None, changed: Group, trial: int | None) -> bool:
@@ -151,23 +162,28 @@ def _schedulable(group: Group, inherited: int | None, changed: Group, trial: int
     return all(_schedulable(child, ratio, changed, trial) for child in group.children.values())
 
 
-def _write_burst(group: Group, text: str) -> None:
+def write_burst(group: Group, text: str) -> None:
+    """tg_set_cfs_bandwidth: EINVAL past a finite quota."""
     burst = parse_u64(text)
     _not_root(group)
     if burst > U64_MAX // 1000:
         refuse(errno.EINVAL)
-    if group.numbers[QUOTA] != _UNLIMITED:
+    if group.numbers[QUOTA] != UNLIMITED:
         _check_burst(group.numbers[QUOTA], burst)
     group.numbers[BURST] = burst
 
 
 def _write_burst_anck(group: Group, text: str) -> None:
+    group.numbers[BURST] = parse_burst_anck(group, text)
+
+
+def parse_burst_anck(group: Group, text: str) -> int:
     """ANCK: signed, up to the bandwidth maximum, whatever the quota is."""
     burst = parse_s64(text)
     _not_root(group)
     if not 0 <= burst <= _MAX_RUNTIME:
         refuse(errno.EINVAL)
-    group.numbers[BURST] = burst
+    return burst
 
 
 # --- realtime budgets (CONFIG_RT_GROUP_SCHED) -----------------------------------------------------------------------

@@ -20,6 +20,7 @@ from cotune.sim.files import (
 )
 from cotune.sim.hosts import HostSpec
 from cotune.sim.machine import Group
+from cotune.sim.release import since
 
 CPUS, MEMS = "cpuset.cpus", "cpuset.mems"
 CPU_EXCLUSIVE, MEM_EXCLUSIVE = "cpuset.cpu_exclusive", "cpuset.mem_exclusive"
@@ -30,7 +31,7 @@ _FLAGS = ("cpuset.mem_hardwall", "cpuset.memory_migrate", *_SPREAD)
 _BALANCE, _RELAX = "cpuset.sched_load_balance", "cpuset.sched_relax_domain_level"
 _PRESSURE = "cpuset.memory_pressure_enabled"
 #: MAX_NUMNODES of the usual x86 configuration (CONFIG_NODES_SHIFT=10).
-_MAX_NODES = 1024
+MAX_NODES = 1024
 
 
 def cpuset(spec: HostSpec) -> Controller:
@@ -83,7 +84,7 @@ def _write_cpus(group: Group, text: str) -> None:
     spec = group.machine.spec
     if group.parent is None:
         refuse(errno.EACCES)
-    _change(group, CPUS, parse_ids(text, spec.cpus, words=not spec.anck))
+    _change(group, CPUS, parse_ids(text, spec.cpus, words=since(spec, 5, 12)))
 
 
 def _write_mems(group: Group, text: str) -> None:
@@ -91,7 +92,7 @@ def _write_mems(group: Group, text: str) -> None:
     spec = group.machine.spec
     if group.parent is None:
         refuse(errno.EACCES)
-    nodes = parse_ids(text, _MAX_NODES, words=not spec.anck)
+    nodes = parse_ids(text, MAX_NODES, words=since(spec, 5, 12))
     if any(node >= len(spec.nodes) for node in nodes):
         refuse(errno.EINVAL)
     _change(group, MEMS, nodes)

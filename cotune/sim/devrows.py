@@ -37,6 +37,12 @@ def know(group: Group, disk: Disk) -> None:
         member.rows[_KNOWN].setdefault(disk.number, len(member.rows[_KNOWN]))
 
 
+def known(group: Group) -> list[str]:
+    """``MAJ:MIN`` of the group's devices in the order the kernel lists them: the latest first."""
+    rows = group.rows[_KNOWN]
+    return sorted(rows, key=lambda device: -rows[device])
+
+
 def by_device(group: Group, name: str) -> list[tuple[str, int]]:
     """Rows of a file in the order of the group's list of devices: the latest first (blkcg_print_blkgs)."""
     return sorted(group.rows[name].items(), key=lambda row: -group.rows[_KNOWN][row[0]])

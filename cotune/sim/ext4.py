@@ -1,7 +1,9 @@
-"""ext4 mount options: parsing on remount, and how the kernel shows them (fs/ext4/super.c).
+"""ext4 mount options: parsing on mount and remount, and how the kernel shows them (fs/ext4/super.c).
 
 ``FileSystem.numbers`` and ``.words`` hold the options in force. Numbers of flags are 0 or 1; times are seconds for
-commit and microseconds for the batch times.
+commit and microseconds for the batch times. ``words["features"]`` are the features of the superblock, which outlive
+mounts, and ``words["quota types"]`` those whose limits have a file. The 6.1 rules were observed, those of 4.19 read
+from source; 5.x is assumed to stand between the two.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import errno
 
 from cotune.sim.files import INT_MAX, Refusal, parse_u64, refuse
+from cotune.sim.hosts.specs import Ext4, HostSpec
 from cotune.sim.machine import FileSystem
+from cotune.sim.release import hz, since
 
 #: Flag words: option and the value the word gives it.
 _FLAGS: dict[str, tuple[str, int]] = {
@@ -37,37 +41,106 @@ _FLAGS: dict[str, tuple[str, int]] = {
     "noload": ("noload", 1),
     "norecovery": ("noload", 1),
     "debug": ("debug", 1),
-    "i_version": ("i_version", 1),
     "acl": ("acl", 1),
     "user_xattr": ("user_xattr", 1),
+    "nouid32": ("nouid32", 1),
+    "usrquota": ("usrquota", 1),
+    "quota": ("usrquota", 1),
+    "grpquota": ("grpquota", 1),
 }
-#: Flag words of 4.19 only; newer kernels refuse the first two as unknown.
-_FLAGS_419 = {"noacl": ("acl", 0), "nouser_xattr": ("user_xattr", 0)}
-_FLAGS_618 = {
+#: Flag words that 6.x refuses as unknown, or, for i_version, ignores.
+_FLAGS_OLD = {"noacl": ("acl", 0), "nouser_xattr": ("user_xattr", 0), "i_version": ("i_version", 1)}
+_FLAGS_NEW = {
     "warn_on_error": ("warn_on_error", 1),
     "nowarn_on_error": ("warn_on_error", 0),
     "prefetch_block_bitmaps": ("prefetch_block_bitmaps", 1),
     "no_prefetch_block_bitmaps": ("prefetch_block_bitmaps", 0),
 }
-#: Words that are accepted and change nothing: the kernel only warns.
-_IGNORED = frozenset(("journal_checksum", "nojournal_checksum", "noquota", "oldalloc", "orlov"))
-#: Words a remount refuses on every kernel: they belong to the first mount, to mkfs, or to another file system.
-_REFUSED = frozenset(("journal_dev", "journal_path", "sb", "test_dummy_encryption"))
+#: Words, and options with a value, that are accepted and change nothing: the kernel at most warns.
+_IGNORED = frozenset(("oldalloc", "orlov", "bh", "nobh", "nocheck", "i_version"))
+_IGNORED_VALUES = frozenset(("sb", "check"))
+_QUOTAS = ("usrquota", "grpquota", "prjquota")
 _NUMBERS = ("commit", "min_batch_time", "max_batch_time", "journal_ioprio", "stripe", "inode_readahead_blks",
             "init_itable", "max_dir_size_kb", "resuid", "resgid", "barrier", "auto_da_alloc")  # fmt: skip
+#: Options a host's table of defaults may leave out.
+_MORE = {"nouid32": 0, "usrquota": 0, "grpquota": 0, "mb_optimize_scan": 1, "warn_on_error": 0,
+         "prefetch_block_bitmaps": 1}  # fmt: skip
+_QUOTA_FORMATS = ("", "vfsold", "vfsv0", "vfsv1")
 _DATA_MODES = ("journal", "ordered", "writeback")
 _ERROR_MODES = ("continue", "remount-ro", "panic")
 _DEFAULT_COMMIT = 5
 
 
 class Rules:
-    """What differs between kernels. ``anck`` is 4.19 (HZ assumed 1000), otherwise a 6.x kernel as probed (HZ 250)."""
+    """What differs between kernels."""
 
-    def __init__(self, anck: bool) -> None:
-        self.anck = anck
-        self.flags = {**_FLAGS, **(_FLAGS_419 if anck else _FLAGS_618)}
-        #: The commit interval is stored in jiffies in an int.
-        self.max_commit = INT_MAX // (1000 if anck else 250)
+    def __init__(self, spec: HostSpec) -> None:
+        #: The option parser of before the new mount API, and dax as a plain flag.
+        self.old = not since(spec, 6, 0)
+        self.plain_dax = not since(spec, 5, 8)
+        #: warn_on_error and prefetch_block_bitmaps.
+        self.late_flags = since(spec, 5, 10)
+        self.optimize_scan = since(spec, 5, 16)
+        self.flags = _FLAGS | (_FLAGS_OLD if self.old else {}) | (_FLAGS_NEW if self.late_flags else {})
+        #: The commit interval is stored in ticks, in an int.
+        self.max_commit = INT_MAX // hz(spec)
+
+
+def features(spec: Ext4) -> str:
+    """Features of a superblock as mkfs.ext4 makes them, in the order of tune2fs."""
+    quota = " quota metadata_csum project" if spec.project_quota else " metadata_csum"
+    return (
+        "has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg sparse_super large_file huge_file "
+        "dir_nlink extra_isize" + quota
+    )
+
+
+def has_project_features(fs: FileSystem) -> bool:
+    """Whether the option prjquota is accepted: both the quota and the project feature."""
+    return {"quota", "project"} <= set(fs.words["features"].split())
+
+
+def has_project_quota(fs: FileSystem) -> bool:
+    """Whether project limits can be kept: there is a file for them too."""
+    return has_project_features(fs) and "prjquota" in fs.words["quota types"].split()
+
+
+def complete(fs: FileSystem) -> None:
+    """Add what the host's table leaves out: rare options at their defaults, the features and the quota files."""
+    fs.numbers = {**_MORE, **fs.numbers}
+    types = "prjquota" if fs.spec.project_quota else ""
+    fs.words = {"features": features(fs.spec), "quota types": types, "jqfmt": "", **fs.words}
+
+
+def first(fs: FileSystem, words: list[str], rules: Rules) -> tuple[dict[str, int], dict[str, str]]:
+    """The options after a first mount with these words. EINVAL if any is bad; nothing changes the file system here.
+
+    ``data=journal`` drops a dioread_nolock silently and switches delalloc off, unless that was asked for (EINVAL).
+    """
+    numbers = {**_MORE, **dict(fs.spec.numbers)}
+    kept = {name: fs.words[name] for name in ("features", "quota types")}
+    texts = dict(fs.spec.words) | kept | {"jqfmt": ""}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "data" and value in _DATA_MODES:
+            texts["data"] = value
+        elif word in ("journal_checksum", "nojournal_checksum"):
+            numbers["journal_checksum"] = int(word == "journal_checksum")
+        elif word == "nombcache":
+            numbers["mbcache"] = 0
+        elif key == "dax":
+            refuse(errno.EINVAL)  # none of the disks is persistent memory
+        else:
+            _apply(fs, word, numbers, texts, rules)
+    if texts["data"] == "journal":
+        if "delalloc" in words:
+            refuse(errno.EINVAL)
+        numbers.update(delalloc=0, dioread_nolock=0)
+    if numbers["noload"]:  # no journal is in use, and none has checksums
+        numbers["journal_checksum"] = 0
+        texts["data"] = ""
+    _check(numbers, texts)
+    return numbers, texts
 
 
 def change(fs: FileSystem, words: list[str], rules: Rules) -> tuple[dict[str, int], dict[str, str]]:
@@ -75,11 +148,15 @@ def change(fs: FileSystem, words: list[str], rules: Rules) -> tuple[dict[str, in
     numbers, texts = dict(fs.numbers), dict(fs.words)
     for word in words:
         _apply(fs, word, numbers, texts, rules)
+    _check(numbers, texts)
+    return numbers, texts
+
+
+def _check(numbers: dict[str, int], texts: dict[str, str]) -> None:
     if numbers["journal_async_commit"] and texts["data"] == "ordered":
         refuse(errno.EINVAL)
     if texts["data"] == "journal" and (numbers["delalloc"] or numbers["dioread_nolock"]):
         refuse(errno.EINVAL)
-    return numbers, texts
 
 
 def _apply(fs: FileSystem, word: str, numbers: dict[str, int], texts: dict[str, str], rules: Rules) -> None:
@@ -90,13 +167,17 @@ def _apply(fs: FileSystem, word: str, numbers: dict[str, int], texts: dict[str, 
         option, number = rules.flags[word]
         numbers[option] = number
     elif word == "prjquota":
-        if not fs.spec.project_quota:
+        if not has_project_features(fs):
             refuse(errno.EINVAL)
         numbers["prjquota"] = 1
-    elif word == "noquota" and numbers["prjquota"]:
-        refuse(errno.EINVAL)  # enforcement cannot be switched off by a remount
-    elif word == "dax" and rules.anck:
-        return  # 4.19 warns and keeps the old state
+    elif word == "noquota":
+        if numbers["prjquota"]:
+            refuse(errno.EINVAL)  # enforcement cannot be switched off by a remount
+        numbers.update(dict.fromkeys(_QUOTAS, 0))
+    elif word in ("journal_checksum", "nojournal_checksum"):
+        return  # a remount warns and keeps the old state
+    elif word == "dax" and rules.plain_dax:
+        return  # likewise
     elif word == "nombcache" and not numbers["mbcache"]:
         return
     elif word not in _IGNORED:
@@ -115,9 +196,13 @@ def _apply_value(
         texts["errors"] = value
     elif key == "data_err" and value in ("abort", "ignore"):
         numbers["data_err_abort"] = int(value == "abort")
-    elif key in _NUMBERS and key not in _REFUSED:
+    elif key == "jqfmt" and value in _QUOTA_FORMATS:
+        texts["jqfmt"] = value
+    elif key == "mb_optimize_scan" and rules.optimize_scan and value in ("0", "1"):
+        numbers[key] = int(value)
+    elif key in _NUMBERS:
         numbers[key] = _bounded(key, value, rules)
-    else:
+    elif key not in _IGNORED_VALUES:
         refuse(errno.EINVAL)
 
 
@@ -148,7 +233,7 @@ def _flag_lines(rules: Rules) -> list[tuple[str, str, str]]:
         ("minixdf", "minixdf", "bsddf"),
         ("grpid", "grpid", "nogrpid"),
         ("block_validity", "block_validity", "noblock_validity"),
-        ("dioread_nolock", "dioread_nolock", "dioread_lock"),
+        ("dioread_nolock", "dioread_nolock", "dioread_lock" if rules.plain_dax else "nodioread_nolock"),
         ("discard", "discard", "nodiscard"),
         ("delalloc", "delalloc", "nodelalloc"),
         ("warn_on_error", "warn_on_error", "nowarn_on_error"),
@@ -160,24 +245,30 @@ def _flag_lines(rules: Rules) -> list[tuple[str, str, str]]:
         ("dax", "dax", ""),
         ("user_xattr", "user_xattr", "nouser_xattr"),
         ("acl", "acl", "noacl"),
+        ("nouid32", "nouid32", ""),
         ("debug", "debug", ""),
-        ("prjquota", "prjquota", "noquota"),
-        ("mbcache", "", "nombcache"),
     ]
-    return [line for line in lines if line[0] != "warn_on_error" or not rules.anck]
+    return [line for line in lines if line[0] != "warn_on_error" or rules.late_flags]
 
 
 def _shown(fs: FileSystem, rules: Rules, everything: bool) -> list[str]:
     """_ext4_show_options: all options, or those that differ from the superblock's defaults."""
-    default = dict(fs.spec.numbers)
+    default = {**_MORE, **dict(fs.spec.numbers)}
     default_words = dict(fs.spec.words)
-    # prjquota is never a default, whatever the file system was mounted with at first.
-    default["prjquota"] = 0
+    if not fs.words["data"]:  # mounted without its journal
+        default["journal_checksum"], default_words["data"] = 0, ""
     out = []
     for option, on, off in _flag_lines(rules):
         value = fs.numbers[option]
         if everything or value != default[option]:
             out.append(on if value else off)
+        if option == "auto_da_alloc" and fs.numbers["init_itable"] < 0:  # a flag, unlike init_itable=N
+            out.append("noinit_itable")
+    out += _shown_quotas(fs, everything)
+    if not fs.numbers["mbcache"]:
+        out.append("nombcache")
+    if rules.late_flags and not fs.numbers["prefetch_block_bitmaps"]:
+        out.append("no_prefetch_block_bitmaps")
     for option in ("resuid", "resgid"):
         if everything or fs.numbers[option]:
             out.append(f"{option}={fs.numbers[option]}")
@@ -190,33 +281,44 @@ def _shown(fs: FileSystem, rules: Rules, everything: bool) -> list[str]:
         out.append("i_version")
     if everything or fs.numbers["stripe"]:
         out.append(f"stripe={fs.numbers['stripe']}")
-    if everything or fs.words["data"] != default_words["data"]:
+    if (everything and fs.words["data"]) or fs.words["data"] != default_words["data"]:
         out.append(f"data={fs.words['data']}")
     if everything or fs.numbers["inode_readahead_blks"] != 32:
         out.append(f"inode_readahead_blks={fs.numbers['inode_readahead_blks']}")
-    out += _tail(fs, rules, everything)
+    out += _tail(fs, everything)
     return [word for word in out if word]
 
 
-def _tail(fs: FileSystem, rules: Rules, everything: bool) -> list[str]:
+def _shown_quotas(fs: FileSystem, everything: bool) -> list[str]:
+    """``quota`` and ``usrquota`` are one pair of bits and always come together."""
+    words = {"usrquota": ["quota", "usrquota"], "grpquota": ["grpquota"], "prjquota": ["prjquota"]}
+    on = [word for option, shown in words.items() if fs.numbers[option] for word in shown]
+    return on or (["noquota"] if everything else [])
+
+
+def _tail(fs: FileSystem, everything: bool) -> list[str]:
     out = []
     init = fs.numbers["init_itable"]
     if init >= 0 and (everything or init != 10):
         out.append(f"init_itable={init}")
-    if init < 0 and not everything:
-        out.append("noinit_itable")
     if everything or fs.numbers["max_dir_size_kb"]:
         out.append(f"max_dir_size_kb={fs.numbers['max_dir_size_kb']}")
     if fs.numbers["data_err_abort"]:
         out.append("data_err=abort")
-    if not rules.anck and fs.numbers["prefetch_block_bitmaps"] == int(everything):
-        out.append("prefetch_block_bitmaps" if everything else "no_prefetch_block_bitmaps")
+    if fs.words["jqfmt"]:
+        out.append(f"jqfmt={fs.words['jqfmt']}")
+    if not fs.numbers["mb_optimize_scan"]:
+        out.append("mb_optimize_scan=0")
     return out
 
 
 def options_file(fs: FileSystem, rules: Rules) -> str:
-    """/proc/fs/ext4/DEV/options: ``ro`` or ``rw``, then every option with its present state, one a line."""
-    return "\n".join(["ro" if fs.read_only else "rw", *_shown(fs, rules, True)]) + "\n"
+    """/proc/fs/ext4/DEV/options: ``ro`` or ``rw``, then every option with its present state, one a line.
+
+    jqfmt is glued to the line before it (6.1, observed).
+    """
+    text = "\n".join(["ro" if fs.read_only else "rw", *_shown(fs, rules, True)]) + "\n"
+    return text.replace("\njqfmt=", ",jqfmt=")
 
 
 def super_options(fs: FileSystem, rules: Rules) -> tuple[str, ...]:

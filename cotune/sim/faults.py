@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from cotune.errors import UsageError
-from cotune.kernel.port import Kernel, Mount
+from cotune.kernel.port import Kernel, Mount, Project, Quota
 
-OPERATIONS = ("read", "write", "listdir", "mkdir", "rmdir", "remount")
+OPERATIONS = (
+    "read", "write", "listdir", "mkdir", "rmdir", "remount", "mount", "unmount", "tool", "project", "quota",
+)  # fmt: skip
 #: The word that counts operations of every kind.
 ANY = "op"
 _ACTIONS = ("errno", "vanish", "thirdparty")
@@ -119,6 +121,41 @@ class FaultyKernel:
         """Kernel.remount."""
         self._strike("remount", point)
         self.inner.remount(point, options)
+
+    def mount(self, fstype: str, source: str, point: str, options: Sequence[str]) -> None:
+        """Kernel.mount."""
+        self._strike("mount", point)
+        self.inner.mount(fstype, source, point, options)
+
+    def unmount(self, point: str) -> None:
+        """Kernel.unmount."""
+        self._strike("unmount", point)
+        self.inner.unmount(point)
+
+    def tool(self, name: str, arguments: Sequence[str]) -> str:
+        """Kernel.tool; its path is the last argument, such as the device."""
+        self._strike("tool", arguments[-1] if arguments else name)
+        return self.inner.tool(name, arguments)
+
+    def project(self, path: str) -> Project:
+        """Kernel.project; counts as read."""
+        self._strike("read", path)
+        return self.inner.project(path)
+
+    def set_project(self, path: str, project: Project) -> None:
+        """Kernel.set_project; counts as project."""
+        self._strike("project", path)
+        self.inner.set_project(path, project)
+
+    def quota(self, point: str, project: int) -> Quota:
+        """Kernel.quota; counts as read."""
+        self._strike("read", point)
+        return self.inner.quota(point, project)
+
+    def set_quota(self, point: str, project: int, quota: Quota) -> None:
+        """Kernel.set_quota; counts as quota."""
+        self._strike("quota", point)
+        self.inner.set_quota(point, project, quota)
 
     def _strike(self, operation: str, path: str) -> None:
         """Count, then carry out every fault that is due; the first errno among them ends the operation."""

@@ -220,6 +220,8 @@ class CgroupFile(NamedTuple):
     write: Callable[[Group, str], None] | None = None
     where: Where = Where.BOTH
     fixed_mode: int | None = None
+    #: In which groups it can be seen, for a file that another one hides.
+    shown: Callable[[Group], bool] = lambda _group: True
 
     @property
     def mode(self) -> int:
@@ -236,6 +238,8 @@ class Controller(NamedTuple):
     files: tuple[CgroupFile, ...]
     created: Callable[[Group], None]
     attach: Callable[[Group], None] = lambda _group: None
+    #: What the parent of a new group may object to.
+    mkdir: Callable[[Group], None] = lambda _parent: None
 
 
 def number_file(

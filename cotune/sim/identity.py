@@ -53,7 +53,8 @@ def _write_flags(group: Group, text: str) -> None:
     group.numbers[FLAGS] = flags
 
 
+BVT_FILE = CgroupFile(BVT, lambda group: f"{group.numbers[BVT]}\n", _write_bvt)
 IDENTITY_FILES = (
-    CgroupFile(BVT, lambda group: f"{group.numbers[BVT]}\n", _write_bvt),
+    BVT_FILE,
     CgroupFile(FLAGS, lambda group: f"{group.numbers[FLAGS]}\n", _write_flags),
 )

@@ -1,4 +1,6 @@
-"""ANCK iocost on cgroup v1: blkio.cost.{weight,qos,model,stat} (block/blk-iocost.c, read from source, not run).
+"""iocost: io.{weight,cost.qos,cost.model} of cgroup v2, blkio.cost.{weight,qos,model,stat} of ANCK on v1.
+
+block/blk-iocost.c, observed on 6.1 and read from the ANCK source.
 
 Percentages are kept in hundredths and latencies in microseconds. A device has rows once its qos was written; the rows
 stay with ``enable=0``.
@@ -10,10 +12,11 @@ import errno
 import re
 
 from cotune.sim.devrows import by_device, know, parse_device
-from cotune.sim.files import U64_MAX, CgroupFile, Where, refuse, report_file
+from cotune.sim.files import U64_MAX, CgroupFile, Where, refuse
 from cotune.sim.hosts import Disk
 from cotune.sim.machine import Group
 
+#: Names on v1, and on every version the keys the values are kept under.
 WEIGHT, QOS, MODEL = "blkio.cost.weight", "blkio.cost.qos", "blkio.cost.model"
 _PERCENT = ("rpct", "wpct", "min", "max")
 _QOS_KEYS = ("rpct", "rlat", "wpct", "wlat", "min", "max")
@@ -25,13 +28,12 @@ _HDD = (250000, (174019176, 41708, 370, 178075866, 42705, 378))
 _SSD = (25000, (488636629, 8932, 8518, 427891549, 28755, 21940))
 
 
-def iocost_files() -> list[CgroupFile]:
-    """The v1 file table."""
+def iocost_files(weight: str, qos: str, model: str) -> list[CgroupFile]:
+    """The files, under the names they have on one cgroup version."""
     return [
-        CgroupFile(WEIGHT, _show_weight, _write_weight, Where.CHILD),
-        CgroupFile(QOS, _show_qos, _write_qos, Where.ROOT),
-        CgroupFile(MODEL, _show_model, _write_model, Where.ROOT),
-        report_file("blkio.cost.stat", "", Where.CHILD),
+        CgroupFile(weight, _show_weight, _write_weight, Where.CHILD),
+        CgroupFile(qos, _show_qos, _write_qos, Where.ROOT),
+        CgroupFile(model, _show_model, _write_model, Where.ROOT),
     ]
 
 
@@ -53,12 +55,16 @@ def _show_weight(group: Group) -> str:
 
 
 def _write_weight(group: Group, text: str) -> None:
-    """``N``, ``default N``, ``MAJ:MIN N`` or ``MAJ:MIN default``; 1…10000."""
+    """``N``, ``default N``, ``MAJ:MIN N`` or ``MAJ:MIN default``; 1…10000.
+
+    EOPNOTSUPP for a disk that iocost does not run on: on v2 one without rows, on ANCK also one with ``enable=0``.
+    """
     if ":" not in text:
         group.numbers[WEIGHT] = _weight(re.sub(r"^\s*default\s+", "", text))
         return
     disk, body = parse_device(group, text)
-    if not group.hierarchy.root.rows[f"{QOS}:enable"].get(disk.number):
+    enable = group.hierarchy.root.rows[f"{QOS}:enable"].get(disk.number)
+    if enable is None or (group.hierarchy.version == 1 and not enable):
         refuse(errno.EOPNOTSUPP)
     know(group, disk)
     if body.strip() == "default":

@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cotune.kernel.port import Mount
-from cotune.sim import memory, mounts, state
+from cotune.kernel.port import Mount, Project, Quota
+from cotune.sim import ext4_admin, memory, mounts, resctrl, state
 from cotune.sim.boot import booted_machine, host_spec
 from cotune.sim.files import HostFile, Refusal, refuse
 from cotune.sim.hosts import KERNELS
-from cotune.sim.layout import Layout
 from cotune.sim.machine import USER_HZ, Group, Hierarchy
+from cotune.sim.namespace import Namespace
 
 __all__ = ["KERNELS", "SimKernel"]
-
-_MAX_LINKS = 40
 
 
 class SimKernel:
@@ -26,14 +24,14 @@ class SimKernel:
 
     def __init__(self, kernel: str) -> None:
         self._machine = booted_machine(host_spec(kernel))
-        self._layout_cache: Layout | None = None
+        self._names = Namespace(self._machine)
 
     @classmethod
     def load(cls, kernel: str, path: str | os.PathLike[str]) -> SimKernel:
         """The host saved at ``path``; a fresh one when the file does not exist. UsageError when it is no good."""
         sim = cls.__new__(cls)
         sim._machine = state.load(kernel, Path(path))
-        sim._layout_cache = None
+        sim._names = Namespace(sim._machine)
         return sim
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -50,61 +48,75 @@ class SimKernel:
     def read(self, path: str) -> str:
         """The whole text of a file."""
         with _naming(path):
-            where = self._resolve(path)
-            found = self._cgroup(where)
+            where = self._names.resolve(path)
+            found = self._names.cgroup(where)
             if found is not None:
                 return _read_cgroup(*found)
-            file = self._layout.files.get(where)
+            tree = self._names.tree(where)
+            if tree is not None:
+                self._names.need_tree_file(where, *tree)
+                return tree[0].read(tree[1])
+            file = self._names.layout.files.get(where)
             if file is not None:
                 return file.read() if file.read is not None else refuse(errno.EACCES)
             text = self._machine.plain.get(where)
-            return text if text is not None else refuse(self._no_file(where))
+            return text if text is not None else refuse(self._names.no_file(where))
 
     def write(self, path: str, text: str) -> None:
         """One write(2). Writing nothing opens the file and changes nothing."""
         with _naming(path):
-            where = self._resolve(path)
-            found = self._cgroup(where)
+            where = self._names.resolve(path)
+            found = self._names.cgroup(where)
             if found is not None:
                 _write_cgroup(*found, text)
                 return
-            file = self._layout.files.get(where)
+            tree = self._names.tree(where)
+            if tree is not None:
+                self._names.need_tree_file(where, *tree)
+                if text:
+                    tree[0].write(tree[1], text)
+                return
+            file = self._names.layout.files.get(where)
             if file is not None:
                 _write_host_file(file, text)
                 return
             old = self._machine.plain.get(where)
             if old is None:
-                refuse(self._no_file(where))
+                refuse(self._names.no_file(where))
             # Neither truncated nor appended to: the bytes at the start are replaced.
             self._machine.plain[where] = text + old[len(text) :]
 
     def listdir(self, path: str) -> list[str]:
         """Names in a directory, sorted."""
         with _naming(path):
-            where = self._resolve(path)
-            self._need_directory(where)
-            found = self._cgroup(where)
+            where = self._names.resolve(path)
+            self._names.need_directory(where)
+            found = self._names.cgroup(where)
             if found is not None:
                 group = found[1]
                 return sorted([*group.children, *group.files()])
-            return sorted(self._layout.directories.get(where, set()) | self._plain_names(where))
+            tree = self._names.tree(where)
+            if tree is not None:
+                return sorted(tree[0].listdir(tree[1]))
+            return sorted(self._names.layout.directories.get(where, set()) | self._names.plain_names(where))
 
     def subdirs(self, path: str) -> list[str]:
         """Names of the directories in a directory, sorted, without symbolic links."""
         with _naming(path):
-            where = self._resolve(path)
-            self._need_directory(where)
+            where = self._names.resolve(path)
+            self._names.need_directory(where)
             base = where.rstrip("/")
-            names = self.listdir(where)
-            return [n for n in names if f"{base}/{n}" not in self._layout.links and self._is_directory(f"{base}/{n}")]
+            paths = [(name, f"{base}/{name}") for name in self.listdir(where)]
+            links = self._names.layout.links
+            return [name for name, inner in paths if inner not in links and self._names.is_directory(inner)]
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is there, links followed."""
         try:
-            where = self._resolve(path)
+            where = self._names.resolve(path)
         except Refusal:
             return False
-        return self._is_file(where) or self._is_directory(where)
+        return self._names.is_file(where) or self._names.is_directory(where)
 
     def writable(self, path: str) -> bool:
         """Whether it exists: the simulated caller is root, whom no mode bits stop."""
@@ -113,37 +125,46 @@ class SimKernel:
     def mkdir(self, path: str) -> None:
         """Create one cgroup, or one directory of an ordinary file system."""
         with _naming(path):
-            parent, name = self._parent(path)
+            parent, name = self._names.parent(path)
             where = f"{parent.rstrip('/')}/{name}"
-            if self._is_file(where) or self._is_directory(where):
+            if self._names.is_file(where) or self._names.is_directory(where):
                 refuse(errno.EEXIST)
-            self._need_directory(parent)
-            found = self._cgroup(parent)
+            self._names.need_directory(parent)
+            found = self._names.cgroup(parent)
             if found is not None:
                 found[0].mkdir(found[1], name)
-            else:
-                self._need_ordinary(parent)
-                self._machine.plain[where] = None
+                return
+            tree = self._names.tree(where)
+            if tree is not None:
+                tree[0].mkdir(tree[1])
+                return
+            self._names.need_ordinary(parent)
+            self._create(where, None)
 
     def rmdir(self, path: str) -> None:
         """Remove one cgroup without tasks and children, or one empty directory of an ordinary file system."""
         with _naming(path):
-            where = self._resolve(path)
-            self._need_directory(where)
-            found = self._cgroup(where)
+            where = self._names.resolve(path)
+            self._names.need_directory(where)
+            found = self._names.cgroup(where)
             if found is not None:
                 found[0].rmdir(found[1])
+                return
+            tree = self._names.tree(where)
+            if tree is not None:
+                tree[0].rmdir(tree[1])
                 return
             if where not in self._machine.plain:
                 refuse(errno.EPERM)
             if self.listdir(where):
                 refuse(errno.ENOTEMPTY)
             del self._machine.plain[where]
+            ext4_admin.removed(self._machine, where)
 
     def realpath(self, path: str) -> str:
         """The path with every symbolic link resolved; what does not exist is kept as it is."""
         with _naming(path):
-            return self._resolve(path)
+            return self._names.resolve(path)
 
     def mounts(self) -> list[Mount]:
         """Mounted file systems, in mount order."""
@@ -155,21 +176,71 @@ class SimKernel:
         with _naming(point):
             mounts.remount(self._machine, point, options)
 
+    def mount(self, fstype: str, source: str, point: str, options: Sequence[str]) -> None:
+        """Mount a file system at an existing directory."""
+        with _naming(point):
+            where = self._names.resolve(point)
+            self._names.need_directory(where)
+            if fstype == "resctrl":
+                resctrl.mount(self._machine, options)
+            else:
+                mounts.mount(self._machine, fstype, source, where, options)
+
+    def unmount(self, point: str) -> None:
+        """Unmount what is mounted at ``point``; EINVAL when nothing is."""
+        with _naming(point):
+            where = self._names.resolve(point)
+            found = [mount for mount in self.mounts() if mount.point == where]
+            if not found:
+                refuse(errno.EINVAL)
+            if found[-1].fstype == "resctrl":
+                resctrl.unmount(self._machine)
+            else:
+                mounts.unmount(self._machine, where)
+
+    def tool(self, name: str, arguments: Sequence[str]) -> str:
+        """Run a program of the system; returns its standard output."""
+        with _naming(name):
+            return ext4_admin.tool(self._machine, name, arguments)
+
+    def project(self, path: str) -> Project:
+        """The project of a file or directory."""
+        with _naming(path):
+            return ext4_admin.project(self._machine, self._names.existing(path))
+
+    def set_project(self, path: str, project: Project) -> None:
+        """Give a file or directory a project."""
+        with _naming(path):
+            ext4_admin.set_project(self._machine, self._names.existing(path), project)
+
+    def quota(self, point: str, project: int) -> Quota:
+        """The limits of a project on the file system mounted at ``point``."""
+        with _naming(point):
+            return ext4_admin.quota(self._machine, self._names.existing(point), project)
+
+    def set_quota(self, point: str, project: int, quota: Quota) -> None:
+        """Set the limits of a project on the file system mounted at ``point``."""
+        with _naming(point):
+            ext4_admin.set_quota(self._machine, self._names.existing(point), project, quota)
+
     # --- what the port does not offer -------------------------------------------------------------------------------
 
     def mode(self, path: str) -> int:
         """Permission bits, as stat(2) shows them."""
         with _naming(path):
-            where = self._resolve(path)
-            found = self._cgroup(where)
+            where = self._names.resolve(path)
+            found = self._names.cgroup(where)
             if found is not None and found[2]:
                 return found[1].files()[found[2]].mode
-            file = self._layout.files.get(where)
+            tree = self._names.tree(where)
+            if tree is not None and tree[0].exists(tree[1]):
+                return tree[0].mode(tree[1])
+            file = self._names.layout.files.get(where)
             if file is not None:
                 return file.mode
-            if not self._is_file(where) and not self._is_directory(where):
-                refuse(self._missing(where))
-            return 0o644 if self._is_file(where) else 0o755
+            if not self._names.is_file(where) and not self._names.is_directory(where):
+                refuse(self._names.missing(where))
+            return 0o644 if self._names.is_file(where) else 0o755
 
     def spawn(
         self, pid: int, comm: str, cgroups: Mapping[str, str] | None = None, *, command: str = "", ppid: int = 1,
@@ -201,15 +272,18 @@ class SimKernel:
         """Processes, by id."""
         return sorted({task.tgid for task in self._machine.tasks.values()})
 
-    def set_usage(self, cgroup: str, size: int) -> None:
-        """Charge a memory cgroup itself (not its descendants) ``size`` bytes that cannot be reclaimed."""
+    def set_usage(self, cgroup: str, size: int, reclaimable: int = 0) -> None:
+        """Charge a memory cgroup itself (not its descendants) ``size`` bytes.
+
+        ``reclaimable`` of them are freed when a limit of cgroup v2 falls below the usage; v1 limits are refused then.
+        """
         with _naming(cgroup):
-            memory.set_usage(self._group(cgroup), size)
+            memory.set_usage(self._names.group(cgroup), size, reclaimable)
 
     def vanish(self, cgroup: str) -> None:
         """Remove a cgroup with all below it, as the end of a container does: its processes exit."""
         with _naming(cgroup):
-            group = self._group(cgroup)
+            group = self._names.group(cgroup)
             for member in list(group.walk()):
                 for task in member.tasks():
                     self._machine.exit(task.tgid)
@@ -223,118 +297,22 @@ class SimKernel:
     def put(self, path: str, text: str) -> None:
         """Create or replace a plain file (a pid file, an OCI config) on an ordinary file system, with its parents."""
         with _naming(path):
-            parent, name = self._parent(path)
+            parent, name = self._names.parent(path)
             missing = []
-            while not self._is_directory(parent):
+            while not self._names.is_directory(parent):
                 missing.append(parent)
                 parent = parent.rpartition("/")[0] or "/"
-            self._need_ordinary(parent)
+            self._names.need_ordinary(parent)
             for directory in reversed(missing):
-                self._machine.plain[directory] = None
-            self._machine.plain[f"{(missing[0] if missing else parent).rstrip('/')}/{name}"] = text
+                self._create(directory, None)
+            self._create(f"{(missing[0] if missing else parent).rstrip('/')}/{name}", text)
 
-    # --- paths ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _layout(self) -> Layout:
-        if self._layout_cache is None or self._layout_cache.version != self._machine.layout:
-            self._layout_cache = Layout(self._machine)
-        return self._layout_cache
-
-    def _resolve(self, path: str) -> str:
-        """namei without permission checks: ``.``, ``..`` and links, component by component."""
-        if not path.startswith("/"):
-            refuse(errno.ENOENT)
-        links = self._layout.links
-        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        done: list[str] = []
-        followed = 0
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                del done[-1:]
-                continue
-            target = links.get("/" + "/".join([*done, part]))
-            if target is None:
-                done.append(part)
-                continue
-            followed += 1
-            if followed > _MAX_LINKS:
-                refuse(errno.ELOOP)
-            done = []
-            todo += [p for p in reversed(target.split("/")) if p]
-        return "/" + "/".join(done)
-
-    def _parent(self, path: str) -> tuple[str, str]:
-        head, _, name = path.rstrip("/").rpartition("/")
-        if not name:
-            refuse(errno.EEXIST)
-        return self._resolve(head or "/"), name
-
-    def _cgroup(self, where: str) -> tuple[Hierarchy, Group, str] | None:
-        """Hierarchy, group and file name (empty for the directory) of a path in a cgroup tree, or None."""
-        for hierarchy in self._machine.hierarchies:
-            if where != hierarchy.point and not where.startswith(hierarchy.point + "/"):
-                continue
-            inside = where[len(hierarchy.point) :]
-            group = hierarchy.find(inside)
-            if group is not None:
-                return hierarchy, group, ""
-            directory, _, name = inside.rpartition("/")
-            group = hierarchy.find(directory)
-            if group is not None and name in group.files():
-                return hierarchy, group, name
-        return None
-
-    def _group(self, path: str) -> Group:
-        found = self._cgroup(self._resolve(path))
-        if found is None or found[2]:
-            refuse(errno.ENOENT)
-        return found[1]
-
-    def _is_file(self, where: str) -> bool:
-        found = self._cgroup(where)
-        if found is not None:
-            return bool(found[2])
-        return where in self._layout.files or self._machine.plain.get(where) is not None
-
-    def _is_directory(self, where: str) -> bool:
-        found = self._cgroup(where)
-        if found is not None:
-            return not found[2]
-        if where in self._layout.directories:
-            # A hierarchy's own directories come and go without the index.
-            return True
-        return where in self._machine.plain and self._machine.plain[where] is None
-
-    def _need_directory(self, where: str) -> None:
-        if not self._is_directory(where):
-            refuse(errno.ENOTDIR if self._is_file(where) else self._missing(where))
-
-    def _need_ordinary(self, where: str) -> None:
-        """Directories and files can be made on ordinary file systems only; kernel trees answer as they do."""
-        if where in self._machine.plain:
-            return
-        if where == "/proc" or where.startswith("/proc/"):
-            refuse(errno.ENOENT)
-        if where == "/sys" or where.startswith("/sys/"):
-            refuse(errno.EPERM)
-
-    def _no_file(self, where: str) -> int:
-        return errno.EISDIR if self._is_directory(where) else self._missing(where)
-
-    def _missing(self, where: str) -> int:
-        """ENOENT, or ENOTDIR for a path that goes through a file."""
-        parent = where.rpartition("/")[0]
-        while parent:
-            if self._is_file(parent):
-                return errno.ENOTDIR
-            parent = parent.rpartition("/")[0]
-        return errno.ENOENT
-
-    def _plain_names(self, where: str) -> set[str]:
-        prefix = where.rstrip("/") + "/"
-        return {p[len(prefix) :].split("/")[0] for p in self._machine.plain if p.startswith(prefix)}
+    def _create(self, where: str, text: str | None) -> None:
+        """A plain file, or a directory for None. What replaces a file keeps the file's project."""
+        new = where not in self._machine.plain
+        self._machine.plain[where] = text
+        if new:
+            ext4_admin.created(self._machine, where)
 
 
 @contextmanager

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import errno
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from cotune.sim.files import CgroupFile, Controller, Where, refuse
 from cotune.sim.hosts import Disk, Ext4, HierarchySpec, HostSpec, MountSpec, Partition
 
 USER_HZ = 100
+#: Not a file: CPUs switched off since boot.
+OFFLINE = "offline"
+#: Not a file: whether a cgroup2 group is threaded.
+THREADED = "threaded"
+#: Controllers that can tell threads of one process apart.
+THREADED_CONTROLLERS = ("cpu", "cpuset", "pids", "perf_event")
+
+
+def enabled(controller: str) -> str:
+    """Key of the number that says whether cgroup.subtree_control of a group holds a controller."""
+    return f"subtree_control:{controller}"
 
 
 class Group:
@@ -64,7 +76,26 @@ class Group:
     def files(self) -> dict[str, CgroupFile]:
         """Control files of this group by name."""
         hidden = Where.CHILD if self.parent is None else Where.ROOT
-        return {f.name: f for c in self.hierarchy.controllers for f in c.files if f.where is not hidden}
+        return {f.name: f for c in self.controllers() for f in c.files if f.where is not hidden and f.shown(self)}
+
+    def available(self) -> list[str]:
+        """Names of the controllers that act on this group (cgroup_control in kernel/cgroup/cgroup.c).
+
+        On cgroup2 the parent enables them; a threaded group is left with those that can tell threads apart.
+        """
+        names, parent = self.hierarchy.names, self.parent
+        if self.hierarchy.version == 1 or parent is None:
+            return list(names)
+        threaded = self.numbers[THREADED]
+        return [n for n in names if parent.numbers[enabled(n)] and (not threaded or n in THREADED_CONTROLLERS)]
+
+    def controllers(self) -> list[Controller]:
+        """The cgroup core and the available controllers."""
+        core, *rest = self.hierarchy.controllers
+        if self.hierarchy.version == 1:
+            return [core, *rest]
+        names = self.available()
+        return [core, *(c for name, c in zip(self.hierarchy.names, rest, strict=True) if name in names)]
 
 
 class Hierarchy:
@@ -73,8 +104,11 @@ class Hierarchy:
     def __init__(self, machine: Machine, spec: HierarchySpec, number: int, controllers: list[Controller]) -> None:
         self.machine = machine
         self.key = spec.key
+        self.version = spec.version
+        #: Controllers by name, in the kernel's order.
+        self.names = spec.names
         self.number = number
-        self.point = f"/sys/fs/cgroup/{spec.directory}"
+        self.point = spec.point
         self.controllers = controllers
         self.root = Group(self, "", None)
         for controller in controllers:
@@ -96,6 +130,8 @@ class Hierarchy:
             refuse(errno.EEXIST)
         if "\n" in name:
             refuse(errno.EINVAL)
+        for controller in self.controllers:
+            controller.mkdir(parent)
         group = Group(self, name, parent)
         for controller in self.controllers:
             controller.created(group)
@@ -110,10 +146,12 @@ class Hierarchy:
 
     def attach(self, group: Group, tasks: list[Task]) -> None:
         """Move threads into ``group`` after every controller has agreed."""
-        for controller in self.controllers:
+        for controller in group.controllers():
             controller.attach(group)
         for task in tasks:
             task.groups[self.key] = group
+        for seen in self.machine.on_attach:
+            seen(tasks)
 
 
 class Task:
@@ -144,7 +182,7 @@ class FileSystem:
 
 
 class MountPoint:
-    """A mount: its fixed description and the flags that belong to the mount, not to the file system."""
+    """A mount: its description, and the flags in force that belong to the mount, not to the file system."""
 
     def __init__(self, spec: MountSpec) -> None:
         self.spec = spec
@@ -168,17 +206,26 @@ class Machine:
         #: Files and directories (None) of ordinary file systems: /run, /var/lib, the cgroup tmpfs.
         self.plain: dict[str, str | None] = {}
         self.tasks: dict[int, Task] = {}
+        #: State of modules that keep their own, by a key of their choice; anything JSON can hold.
+        self.extra: dict[str, Any] = {}
         #: Counts changes of which files exist outside the cgroup trees; SimKernel's file index depends on it.
         self.layout = 0
+        #: Called with the threads that have moved to another group.
+        self.on_attach: list[Callable[[list[Task]], None]] = []
         self.hierarchies = [
             Hierarchy(self, h, len(spec.hierarchies) - i, [controllers[c] for c in h.parts])
             for i, h in enumerate(spec.hierarchies)
         ]
 
+    def online(self) -> list[int]:
+        """CPUs that are switched on."""
+        offline = self.numbers.get(OFFLINE, [])
+        return [cpu for cpu in range(self.spec.cpus) if cpu not in offline]
+
     def hierarchy(self, controller: str) -> Hierarchy:
         """The hierarchy a controller (or ``name=systemd``) is mounted in; KeyError when there is none."""
         for hierarchy in self.hierarchies:
-            if controller in (hierarchy.key, *hierarchy.key.split(",")):
+            if controller in (hierarchy.key, *hierarchy.names):
                 return hierarchy
         raise KeyError(controller)
 

@@ -23,14 +23,14 @@ from cotune.sim.files import (
 )
 from cotune.sim.hosts import HostSpec
 from cotune.sim.machine import Group
-from cotune.sim.memory_anck import anck_files, inherit_anck, recompute_watermarks, seed_files
+from cotune.sim.release import since
 
 LIMIT, MEMSW, SOFT = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes"
 KMEM, KMEM_TCP = "memory.kmem.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes"
 SWAPPINESS, OOM_KILL_DISABLE, MOVE = "memory.swappiness", "memory.oom_control", "memory.move_charge_at_immigrate"
 HIERARCHY = "memory.use_hierarchy"
-#: Not files: bytes charged to the group itself, and the highest total so far.
-USAGE, PEAK = "usage", "peak"
+#: Not files: bytes charged to the group itself, those of them that can be reclaimed (v2), the highest total so far.
+USAGE, CACHE, PEAK = "usage", "cache", "peak"
 _VM_SWAPPINESS = "/proc/sys/vm/swappiness"
 _STAT = ("cache", "rss", "rss_huge", "shmem", "mapped_file", "dirty", "writeback", "swap", "pgpgin", "pgpgout",
          "pgfault", "pgmajfault", "inactive_anon", "active_anon", "inactive_file", "active_file",
@@ -43,14 +43,14 @@ def memory(spec: HostSpec) -> Controller:
         CgroupFile(LIMIT, _show_pages(LIMIT), _write_limit),
         CgroupFile(MEMSW, _show_pages(MEMSW), _write_memsw),
         CgroupFile(SOFT, _show_pages(SOFT), _write_pages(SOFT, at_root=True)),
-        CgroupFile(KMEM, _show_pages(KMEM), _write_pages(KMEM) if spec.anck else _ignore_kmem),
+        CgroupFile(KMEM, _show_pages(KMEM), _ignore_kmem if since(spec, 5, 16) else _write_pages(KMEM)),
         CgroupFile(KMEM_TCP, _show_pages(KMEM_TCP), _write_pages(KMEM_TCP)),
         CgroupFile(SWAPPINESS, lambda group: f"{_swappiness(group)}\n", _write_swappiness),
         CgroupFile(OOM_KILL_DISABLE, _show_oom_control, _write_oom_control),
         CgroupFile(HIERARCHY, lambda group: f"{group.numbers[HIERARCHY]}\n", _write_hierarchy),
-        number_file(MOVE, 0, 3 if spec.anck else 0),
+        number_file(MOVE, 0, 0 if since(spec, 6, 18) else 3),
         CgroupFile("memory.force_empty", None, _force_empty),
-        CgroupFile("memory.pressure_level", None, None, fixed_mode=0 if spec.anck else 0o444),
+        CgroupFile("memory.pressure_level", None, None, fixed_mode=0o444 if since(spec, 6, 0) else 0),
         CgroupFile("cgroup.event_control", None, _refuse_event),
         report_file("memory.usage_in_bytes", lambda group: f"{usage(group)}\n"),
         report_file("memory.memsw.usage_in_bytes", lambda group: f"{usage(group)}\n"),
@@ -63,10 +63,6 @@ def memory(spec: HostSpec) -> Controller:
         files.append(CgroupFile(f"{counter}failcnt", lambda _group: "0\n", lambda _group, _text: None))
         peak = _show_peak if counter in ("memory.", "memory.memsw.") else lambda _group: "0\n"
         files.append(CgroupFile(f"{counter}max_usage_in_bytes", peak, _reset_peak))
-    if spec.anck:
-        files += anck_files()
-    if spec.seed:
-        files += seed_files()
 
     def created(group: Group) -> None:
         group.numbers.update(dict.fromkeys((LIMIT, MEMSW, SOFT, KMEM, KMEM_TCP), PAGES_UNLIMITED))
@@ -76,8 +72,6 @@ def memory(spec: HostSpec) -> Controller:
             group.numbers[SWAPPINESS] = _swappiness(group.parent)
             for name in (OOM_KILL_DISABLE, HIERARCHY):
                 group.numbers[name] = group.parent.numbers[name]
-        if spec.anck:
-            inherit_anck(group, spec.seed)
 
     return Controller("memory", tuple(files), created)
 
@@ -87,9 +81,9 @@ def usage(group: Group) -> int:
     return sum(g.numbers[USAGE] for g in group.walk())
 
 
-def set_usage(group: Group, size: int) -> None:
+def set_usage(group: Group, size: int, reclaimable: int = 0) -> None:
     """Charge ``size`` bytes to the group itself and raise the peaks on the way up."""
-    group.numbers[USAGE] = size
+    group.numbers.update({USAGE: size, CACHE: reclaimable})
     for counted in (group, *group.ancestors()):
         counted.numbers[PEAK] = max(counted.numbers[PEAK], usage(counted))
 
@@ -111,7 +105,6 @@ def _write_limit(group: Group, text: str) -> None:
         refuse(errno.EINVAL)
     _check_usage(group, pages)
     group.numbers[LIMIT] = pages
-    recompute_watermarks(group)
 
 
 def _write_memsw(group: Group, text: str) -> None:
@@ -146,11 +139,12 @@ def _swappiness(group: Group) -> int:
 
 
 def _write_swappiness(group: Group, text: str) -> None:
-    """0…200, on 4.19 0…100 (and -1 at the root); the root's file is vm.swappiness."""
-    anck = group.machine.spec.anck
-    value = parse_s64(text) if anck else parse_u64(text)
-    low = -1 if anck and group.parent is None else 0
-    if not low <= value <= (100 if anck else 200):
+    """0…200, before 5.8 and on ANCK 5.10 0…100 (ANCK 4.19: -1 at the root); the root's file is vm.swappiness."""
+    spec = group.machine.spec
+    old = spec.anck and not since(spec, 5, 10)
+    value = parse_s64(text) if old else parse_u64(text)
+    low = -1 if old and group.parent is None else 0
+    if not low <= value <= (200 if since(spec, 5, 15) or (since(spec, 5, 8) and not spec.anck) else 100):
         refuse(errno.EINVAL)
     if group.parent is None:
         group.machine.numbers[_VM_SWAPPINESS] = [value]
@@ -170,12 +164,12 @@ def _write_oom_control(group: Group, text: str) -> None:
 
 
 def _write_hierarchy(group: Group, text: str) -> None:
-    """mem_cgroup_hierarchy_write: always 1 since 5.11; on 4.19 free only below a parent without it and childless."""
+    """mem_cgroup_hierarchy_write: always 1 since 5.11; before, free only below a parent without it and childless."""
     value = parse_u64(text)
     if value == group.numbers[HIERARCHY]:
         return
     parent = group.parent
-    if not group.machine.spec.anck or value > 1 or (parent is not None and parent.numbers[HIERARCHY]):
+    if since(group.machine.spec, 5, 11) or value > 1 or (parent is not None and parent.numbers[HIERARCHY]):
         refuse(errno.EINVAL)
     if group.children:
         refuse(errno.EBUSY)

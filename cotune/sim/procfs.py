@@ -24,7 +24,7 @@ _DISK_FILESYSTEMS = ("ext3", "ext2", "ext4", "xfs", "fuseblk")
 def files(machine: Machine) -> Iterator[tuple[str, HostFile]]:
     """Files of the host and of every process."""
     spec = machine.spec
-    build = f"Linux version {spec.release} (builder@sim) (gcc) {spec.version}\n"
+    build = f"Linux version {spec.release} {spec.builder} {spec.version}\n"
     texts: dict[str, Callable[[], str]] = {
         "/proc/version": lambda: build,
         "/proc/cmdline": lambda: f"{spec.command_line}\n",
@@ -39,15 +39,9 @@ def files(machine: Machine) -> Iterator[tuple[str, HostFile]]:
     }
     for path, text in texts.items():
         yield path, _report(text)
-    if not spec.anck:
-        for name in ("cpu", "memory", "io"):
-            yield f"/proc/pressure/{name}", HostFile(lambda: _PRESSURE, lambda _text: None, 0o666)
     yield from _topology(machine)
     for task in machine.tasks.values():
         yield from _task_files(machine, task)
-
-
-_PRESSURE = "".join(f"{kind} avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" for kind in ("some", "full"))
 
 
 def links(machine: Machine) -> Iterator[tuple[str, str]]:
@@ -113,15 +107,15 @@ def _cpuinfo(machine: Machine) -> str:
 
 
 def _cgroups(machine: Machine) -> str:
-    """Controllers that are not mounted have hierarchy 0 and one cgroup."""
+    """cgroup2 is hierarchy 0; so are controllers that are not mounted, which have one cgroup. ``io`` is ``blkio``."""
     lines = ["#subsys_name\thierarchy\tnum_cgroups\tenabled\n"]
     for name in _SUBSYSTEMS:
-        try:
-            hierarchy = machine.hierarchy(name)
-        except KeyError:
-            lines.append(f"{name}\t0\t1\t1\n")
-        else:
-            lines.append(f"{name}\t{hierarchy.number}\t{len(list(hierarchy.root.walk()))}\t1\n")
+        number, cgroups = 0, 1
+        for hierarchy in machine.hierarchies:
+            if ("io" if name == "blkio" and hierarchy.version == 2 else name) in hierarchy.names:
+                number = hierarchy.number if hierarchy.version == 1 else 0
+                cgroups = len(list(hierarchy.root.walk()))
+        lines.append(f"{name}\t{number}\t{cgroups}\t1\n")
     return "".join(lines)
 
 
@@ -220,10 +214,15 @@ def _task_cgroup(machine: Machine, task: Task) -> str:
     return "".join(lines)
 
 
+#: What show_vfsmnt prints before the flags of the mount.
+_SUPERBLOCK_FLAGS = ("rw", "ro", "sync", "dirsync", "mand", "lazytime")
+
+
 def _task_mounts(machine: Machine) -> str:
     lines = []
     for mount in mounts(machine):
         flags = [word for word in mount.options if word not in ("rw", "ro")]
-        options = [mount.super_options[0], *flags, *mount.super_options[1:]]
+        first = [word for word in mount.super_options if word in _SUPERBLOCK_FLAGS]
+        options = [*first, *flags, *(word for word in mount.super_options if word not in first)]
         lines.append(f"{mount.source} {mount.point} {mount.fstype} {','.join(options)} 0 0\n")
     return "".join(lines)

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from cotune.errors import UsageError
 from cotune.sim.boot import bare_machine, booted_machine, host_spec
-from cotune.sim.machine import Group, Machine, Task
+from cotune.sim.hosts import MountSpec
+from cotune.sim.machine import Group, Machine, MountPoint, Task
 
-FORMAT = 1
+FORMAT = 2
 _V = TypeVar("_V")
 
 
@@ -74,13 +75,26 @@ def _dump(machine: Machine) -> dict[str, Any]:
         "queues": machine.queues,
         "schedulers": machine.schedulers,
         "plain": machine.plain,
-        "mounts": [mount.options for mount in machine.mount_points],
+        "extra": machine.extra,
+        "mounts": [_dump_mount(mount) for mount in machine.mount_points],
         "filesystems": {
             device: {"ro": fs.read_only, "lazytime": fs.lazytime, "numbers": fs.numbers, "words": fs.words}
             for device, fs in machine.filesystems.items()
         },
         "groups": {hierarchy.key: _dump_group(hierarchy.root) for hierarchy in machine.hierarchies},
         "tasks": [_dump_task(task) for task in machine.tasks.values()],
+    }
+
+
+def _dump_mount(mount: MountPoint) -> dict[str, Any]:
+    spec = mount.spec
+    return {
+        "point": spec.point,
+        "device": spec.device,
+        "source": spec.source,
+        "fstype": spec.fstype,
+        "options": mount.options,
+        "super": spec.super_options,
     }
 
 
@@ -109,8 +123,10 @@ def _restore(data: dict[str, Any], machine: Machine) -> Machine:
     machine.queues = _same_keys({k: _ints(v) for k, v in data["queues"].items()}, machine.queues)
     machine.schedulers = _same_keys(_texts(data["schedulers"]), machine.schedulers)
     machine.plain = {str(path): None if text is None else str(text) for path, text in data["plain"].items()}
-    for mount, options in zip(machine.mount_points, data["mounts"], strict=True):
-        mount.options = [str(word) for word in options]
+    machine.extra.update(data["extra"])
+    if not data["mounts"]:
+        raise ValueError("nothing is mounted, not even the root")
+    machine.mount_points = [_restore_mount(machine, mount) for mount in data["mounts"]]
     for device, fs in machine.filesystems.items():
         saved = data["filesystems"][device]
         fs.read_only, fs.lazytime = bool(saved["ro"]), bool(saved["lazytime"])
@@ -122,6 +138,18 @@ def _restore(data: dict[str, Any], machine: Machine) -> Machine:
         _restore_task(machine, saved)
     machine.layout += 1
     return machine
+
+
+def _restore_mount(machine: Machine, data: dict[str, Any]) -> MountPoint:
+    """The ext4 part of a description is that of the device's superblock, which outlives its mounts."""
+    device = str(data["device"])
+    fs = machine.filesystems.get(device)
+    options, super_options = tuple(map(str, data["options"])), tuple(map(str, data["super"]))
+    spec = MountSpec(
+        str(data["point"]), device, str(data["source"]), str(data["fstype"]), options, super_options,
+        None if fs is None else fs.spec,
+    )  # fmt: skip
+    return MountPoint(spec)
 
 
 def _restore_group(data: dict[str, Any], group: Group) -> None:

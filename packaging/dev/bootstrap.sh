@@ -9,62 +9,23 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 cd "$root"
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # losetup and mkfs.ext4 are outside an ordinary user's PATH
+. packaging/dev/system.sh
 venv=.venv
 stamp=$venv/.bootstrap-stamp
 
-say() { printf 'bootstrap: %s\n' "$*" >&2; }
 die() {
     say "$*"
     exit 1
 }
-have() { command -v "$1" >/dev/null 2>&1; }
-is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# apt_install PACKAGE…: true when all are installed afterwards.
-apt_install() {
-    local package failed=0
-    have apt-get || {
-        say "there is no apt-get here; install the equivalents of these Debian packages: $*"
-        return 1
-    }
-    if [ -z "${updated:-}" ]; then
-        updated=yes
-        apt_get update || say "apt-get update failed; trying with the package lists at hand"
-    fi
-    say "installing $*"
-    apt_get install --no-install-recommends "$@" && return 0
-    [ $# -gt 1 ] || return 1
-    # apt-get installs all or nothing: one package that cannot be had must not keep the others out.
-    for package in "$@"; do
-        apt_get install --no-install-recommends "$package" || failed=1
-    done
-    return "$failed"
-}
-apt_get() {
-    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=20 "$@" >&2
-}
-
-# Tools that some tests call: COMMAND:PACKAGE. Those tests are skipped without them, so a missing one is no reason to stop.
+# Tools that some tests call.
 system_packages() {
-    local wanted=(make:make strace:strace mkfs.ext4:e2fsprogs ps:procps unshare:util-linux losetup:mount) missing=() pair
+    local wanted=(make:make strace:strace mkfs.ext4:e2fsprogs ps:procps unshare:util-linux losetup:mount)
     case $(uname -m) in
     x86_64 | aarch64) ;; # the dependencies have ready wheels
-    *)
-        wanted+=(gcc:gcc)
-        have python3-config || missing+=(python3-dev)
-        ;;
+    *) wanted+=(gcc:gcc python3-config:python3-dev) ;;
     esac
-    for pair in "${wanted[@]}"; do
-        have "${pair%%:*}" || missing+=("${pair#*:}")
-    done
-    [ "${#missing[@]}" -gt 0 ] || return 0
-    if is_root; then
-        apt_install "${missing[@]}" || say "not all of ${missing[*]} could be installed; going on, tests that need them are skipped"
-    else
-        say "not installed: ${missing[*]}. Going on; tests that need them are skipped. To install, as root:"
-        say "    apt-get install --no-install-recommends ${missing[*]}"
-    fi
+    install_tools "${wanted[@]}"
 }
 
 # A command may exist and not run (pyenv shims), so each candidate is tried.

@@ -6,4 +6,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ "$(id -u)" -ne 0 ]; then
     echo "Not root: tests that need root are skipped, and the summary gives each with its reason. To run them: make test as root."
 fi
+packaging/dev/guest.sh
 exec .venv/bin/pytest -n 2 --dist loadgroup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,3 +205,191 @@ def test_a_later_refusal_undoes_the_remount(lab: Lab, loop: Loop, mount_it: Moun
     assert "EACCES" in run.err
     assert state(loop, point) == before
     assert lab.snapshot() == groups
+
+
+@pytest.mark.parametrize(
+    ("initial", "options", "words"),
+    [
+        ("defaults", {"stripe": 16, "inode_readahead_blks": 8}, {"stripe=16", "inode_readahead_blks=8"}),
+        ("stripe=16", {"stripe": 0, "inode_readahead_blks": 0}, {"stripe=0", "inode_readahead_blks=0"}),
+        ("defaults", {"init_itable": False, "block_validity": False}, {"noinit_itable", "noblock_validity"}),
+        ("noinit_itable", {"init_itable": 20, "grpid": True}, {"init_itable=20", "grpid"}),
+        ("grpid,noblock_validity", {"grpid": False, "block_validity": True}, {"nogrpid", "block_validity"}),
+        ("init_itable=7", {"init_itable": False}, {"noinit_itable"}),
+        (
+            "defaults",
+            {"max_dir_size_kb": 512, "resuid": 7, "resgid": 8},
+            {"max_dir_size_kb=512", "resuid=7", "resgid=8"},
+        ),
+        ("resuid=7", {"resuid": 0, "acl": True, "user_xattr": True}, {"resuid=0", "acl", "user_xattr"}),
+        (
+            "data=writeback,commit=9",
+            {"data": "writeback", "commit": 9, "mbcache": True},
+            {"data=writeback", "commit=9"},
+        ),
+    ],
+)
+def test_further_options(
+    lab: Lab, loop: Loop, mount_it: MountIt, initial: str, options: dict[str, Any], words: set[str]
+) -> None:
+    """Every other option that a remount can change, there and back; and those that are as wanted already."""
+    point = mount_it(initial)
+    before = state(loop, point)
+    profile = lab.profile(host=mounts(point, options))
+    assert not lab.run("diff", "--json", profile).json["pending"]
+    lab.run("apply", profile).expect(0)
+    assert words <= set(state(loop, point)[0])
+    lab.run("diff", profile).expect(0)
+    lab.run("rollback").expect(0)
+    assert state(loop, point) == before
+
+
+@pytest.mark.parametrize(
+    ("initial", "options"),
+    [
+        ("defaults", {"data": "journal", "mbcache": False, "dax": True, "journal_checksum": False}),
+        ("data=journal,nombcache", {"data": "ordered", "mbcache": True}),
+        ("defaults", {"journal_async_commit": True}),
+        ("data=writeback,journal_async_commit", {"journal_async_commit": False, "data": "ordered"}),
+        ("defaults", {"prjquota": True}),
+    ],
+)
+def test_what_only_a_mount_can_change_is_pending(
+    lab: Lab, loop: Loop, mount_it: MountIt, initial: str, options: dict[str, Any]
+) -> None:
+    """Listed with what to do and never tried, while the other options are set."""
+    point = mount_it(initial)
+    before = state(loop, point)
+    profile = lab.profile(host=mounts(point, {**options, "commit": 31}))
+    said = lab.run("apply", "--json", profile).expect(0).json
+    assert {item["knob"].removeprefix("mount.") for item in said["pending"]} == set(options)
+    assert all("unmount" in item["remedy"] for item in said["pending"])
+    assert [change["knob"] for change in said["changes"]] == ["mount.commit"]
+    now = state(loop, point)
+    assert others(now[0], ("commit",)) == others(before[0], ("commit",))
+    assert "commit=31" in now[0]
+    assert lab.run("diff", "--json", profile).expect(0).json["changed"] is False
+    assert "--strict" in lab.run("apply", "--strict", profile).expect(3).err
+    lab.run("rollback").expect(0)
+    assert state(loop, point) == before
+
+
+def test_asynchronous_commits_beside_writeback(lab: Lab, loop: Loop, mount_it: MountIt) -> None:
+    """A remount switches them on but never off: rollback names what is left."""
+    point = mount_it("data=writeback")
+    lab.run("apply", lab.profile(host=mounts(point, {"journal_async_commit": True, "commit": 31}))).expect(0)
+    assert "journal_async_commit" in state(loop, point)[0]
+    run = lab.run("rollback").expect(5)
+    assert "journal_async_commit" in run.out
+    now, _ = state(loop, point)
+    assert {"journal_async_commit", "commit=5"} <= set(now)
+
+
+def test_a_priority_nothing_shows(lab: Lab, loop: Loop, mount_it: MountIt) -> None:
+    """journal_ioprio is written once, never called verified, and goes back to the default."""
+    point = mount_it("defaults")
+    before = state(loop, point)
+    profile = lab.profile(host=mounts(point, {"journal_ioprio": 1}))
+    said = lab.run("apply", "--json", profile).expect(0).json
+    [change] = said["changes"]
+    assert (change["current"], change["desired"]) == (None, 1)
+    assert any("never verified" in note for note in said["notes"])
+    assert lab.run("apply", "--json", profile).expect(0).json["transaction"] is None
+    lab.run("status").expect(0)
+    assert "never verified" in lab.run("why", f"mount:{point}").expect(0).out
+    assert "set to the default, 3" in lab.run("rollback").expect(0).out
+    assert state(loop, point) == before
+
+
+def test_barrier_with_force(lab: Lab, loop: Loop, mount_it: MountIt) -> None:
+    point = mount_it("defaults")
+    before = state(loop, point)
+    lab.run("apply", "--force", lab.profile(host=mounts(point, {"barrier": False}))).expect(0)
+    assert "nobarrier" in state(loop, point)[0]
+    lab.run("rollback").expect(0)
+    assert state(loop, point) == before
+
+
+def test_the_journal_needs_an_anck_kernel(lab: Lab, loop: Loop, mount_it: MountIt) -> None:
+    point = mount_it("defaults")
+    if Path(f"/proc/fs/jbd2/{loop.name}-8/stall_thresh").exists():
+        pytest.skip("needs a kernel without ANCK's files of the journal")
+    entry = {"match": {"mountpoint": str(point)}, "jbd2": {"stall_thresh": 1000}}
+    said = lab.run("apply", "--json", lab.profile(host={"mounts": [entry]})).expect(0).json
+    [item] = said["unsupported"]
+    assert (item["knob"], item["resource"]) == ("mount.jbd2.stall_thresh", f"mount:{point}")
+    assert "ANCK" in item["remedy"]
+    assert said["transaction"] is None
+
+
+# --- features -------------------------------------------------------------------------------------------------------
+
+
+def features(loop: Loop) -> set[str]:
+    """The features in the superblock."""
+    run = subprocess.run(["tune2fs", "-l", loop.path], capture_output=True, text=True, check=True)
+    return set(next(line for line in run.stdout.splitlines() if line.startswith("Filesystem features:")).split()[2:])
+
+
+def with_features(match: dict[str, str], **wanted: bool) -> dict[str, Any]:
+    """The host section with features of one file system."""
+    return {"mounts": [{"match": match, "features": wanted}]}
+
+
+@pytest.fixture
+def made(loop: Loop) -> Loop:
+    """The loop device with an ext4 file system that is mounted nowhere."""
+    subprocess.run(["mkfs.ext4", "-q", "-F", loop.path], capture_output=True, check=True)
+    if shutil.which("tune2fs") is None:
+        pytest.skip("needs tune2fs")
+    return loop
+
+
+def test_features_of_an_unmounted_device(lab: Lab, made: Loop) -> None:
+    before = features(made)
+    profile = lab.profile(host=with_features({"device": made.path}, fast_commit=True, project=True, quota=True))
+    lab.run("diff", profile).expect(1)
+    assert features(made) == before
+    lab.run("apply", profile).expect(0)
+    assert features(made) == before | {"fast_commit", "project", "quota"}
+    listing = subprocess.run(["tune2fs", "-l", made.path], capture_output=True, text=True, check=True).stdout
+    assert "Project quota inode" in listing
+    lab.run("diff", profile).expect(0)
+    lab.run("status").expect(0)
+    lab.run("rollback").expect(0)
+    assert features(made) == before
+
+
+def test_features_of_a_mounted_file_system_are_pending(lab: Lab, loop: Loop, mount_it: MountIt) -> None:
+    """tune2fs itself would change some of them below a mount."""
+    point = mount_it("defaults")
+    before = features(loop)
+    for match in ({"mountpoint": str(point)}, {"device": loop.path}):
+        profile = lab.profile(host=with_features(match, fast_commit=True, project=False))
+        said = lab.run("apply", "--json", profile).expect(0).json
+        assert [item["knob"] for item in said["pending"]] == ["mount.features.fast_commit"]
+        assert "unmount" in said["pending"][0]["remedy"]
+        assert said["changes"] == []
+    assert features(loop) == before
+
+
+def test_features_cannot_go_back_below_a_mount(lab: Lab, made: Loop) -> None:
+    before = features(made)
+    lab.run("apply", lab.profile(host=with_features({"device": made.path}, fast_commit=True))).expect(0)
+    point = lab.directory / "mnt"
+    point.mkdir()
+    subprocess.run(["mount", made.path, point], check=True)
+    try:
+        assert "mount.features.fast_commit" in lab.run("rollback").expect(5).out
+        assert "fast_commit" in features(made)
+    finally:
+        subprocess.run(["umount", point], check=True)
+    lab.run("rollback").expect(0)
+    assert features(made) == before
+
+
+def test_a_device_without_ext4_is_reported(lab: Lab, loop: Loop) -> None:
+    profile = lab.profile(host=with_features({"device": loop.path}, fast_commit=True))
+    said = lab.run("apply", "--json", profile).expect(0).json
+    assert [item["knob"] for item in said["unsupported"]] == ["mount.features.fast_commit"]
+    assert said["transaction"] is None

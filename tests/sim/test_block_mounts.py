@@ -94,6 +94,16 @@ def test_wbt_default_follows_the_kind_of_disk(mainline: SimKernel) -> None:
     assert mainline.read(path) == "75000\n"
 
 
+def test_a_driver_without_a_request_queue(mainline: SimKernel, attempt: Attempt) -> None:
+    queue = "/sys/block/zram0/queue"
+    assert mainline.read(f"{queue}/scheduler") == "none\n"
+    assert attempt(mainline.write, f"{queue}/scheduler", "mq-deadline") == "OK"
+    assert mainline.read(f"{queue}/scheduler") == "none\n"
+    assert attempt(mainline.read, f"{queue}/wbt_lat_usec") == "EINVAL"
+    assert attempt(mainline.write, f"{queue}/wbt_lat_usec", "0") == "EINVAL"
+    assert attempt(mainline.write, f"{queue}/nr_requests", "64") == "EINVAL"
+
+
 # --- devices --------------------------------------------------------------------------------------------------------
 
 

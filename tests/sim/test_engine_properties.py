@@ -102,13 +102,13 @@ def _some(draw: st.DrawFn, values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in dropped}
 
 
-def profile(folder: Path, name: str, groups: dict[str, dict[str, Any]], dirty: dict[str, Any]) -> Profile:
+def profile(folder: Path, name: str, groups: dict[str, dict[str, Any]], host: dict[str, Any]) -> Profile:
     """A profile file over the tree, loaded."""
     document = {
         "apiVersion": "cotune/v1",
         "kind": "IsolationProfile",
         "metadata": {"name": name},
-        "host": {"sysctl": dirty},
+        "host": host,
         "groups": {path.replace("/", "-"): {"match": {"cgroup": path}, **values} for path, values in groups.items()},
     }
     file = folder / f"{name}.yaml"
@@ -139,7 +139,10 @@ def test_apply_takeover_and_rollback(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         journal = Journal(given_state(folder / "state"))
-        a, b = profile(folder, "a", first, dirty_first), profile(folder, "b", second, dirty_second)
+        a, b = (
+            profile(folder, "a", first, {"sysctl": dirty_first}),
+            profile(folder, "b", second, {"sysctl": dirty_second}),
+        )
         start = snapshot(host)
         run(host, journal, a)
         middle = snapshot(host)

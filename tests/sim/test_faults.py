@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from cotune.errors import UsageError
-from cotune.kernel.port import Kernel
+from cotune.kernel.port import Kernel, Project, Quota
 from cotune.sim.faults import Fault, FaultyKernel, parse_fault
 from cotune.sim.kernel import SimKernel
 
@@ -72,6 +72,33 @@ def test_other_operations(anck: SimKernel, attempt: Attempt, operation: str) -> 
         expected["rmdir"] = "ENOENT"
     assert results == expected
     assert kernel.counts[operation] == 1
+
+
+@pytest.mark.parametrize("operation", ["mount", "unmount", "tool", "project", "quota"])
+def test_operations_of_file_systems(attempt: Attempt, operation: str) -> None:
+    kernel = faulty(SimKernel("guest-6.1"), f"errno=EPERM,{operation}=1")
+    calls = {
+        "mount": (kernel.mount, "ext4", "/dev/nvme1n1", "/quota", ["prjquota"]),
+        "project": (kernel.set_project, "/quota", Project(7, inherit=True)),
+        "quota": (kernel.set_quota, "/quota", 7, Quota(hard=4096)),
+        "unmount": (kernel.unmount, "/quota"),
+        "tool": (kernel.tool, "tune2fs", ["-l", "/dev/nvme1n1"]),
+    }
+    results = {name: attempt(*call) for name, call in calls.items()}
+    expected = dict.fromkeys(calls, "OK") | {operation: "EPERM"}
+    if operation == "mount":
+        expected |= {"project": "ENOTTY", "quota": "ESRCH", "unmount": "EINVAL"}
+    assert results == expected
+    assert kernel.counts[operation] == 1
+
+
+def test_projects_and_quotas_are_read(attempt: Attempt) -> None:
+    kernel = faulty(SimKernel("guest-6.1"), "errno=EIO,read=2+")
+    kernel.mount("ext4", "/dev/nvme1n1", "/quota", ["prjquota"])
+    kernel.set_quota("/quota", 7, Quota(hard=4096))
+    assert kernel.quota("/quota", 7) == Quota(hard=4096)
+    assert attempt(kernel.quota, "/quota", 7) == "EIO"
+    assert attempt(kernel.project, "/quota") == "EIO"
 
 
 def test_a_cgroup_vanishes(anck: SimKernel, attempt: Attempt) -> None:

@@ -10,10 +10,23 @@ from pathlib import Path
 import pytest
 
 from cotune.errors import UsageError
+from cotune.kernel.port import Quota
 from cotune.sim.kernel import KERNELS, SimKernel
 
 Attempt = Callable[..., str]
-CPU, MEM = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"
+CPU, MEM, GROUPS = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+#: Those of them that a host has are written.
+CGROUP_WRITES = (
+    ("cpu/online/cpu.shares", "4096"),
+    ("online/cpu.weight", "200"),
+    ("online/memory.oom.group", "1"),
+    ("online/cpuset.cpus", "0-1"),
+    ("online/cpuset.cpus.partition", "isolated"),
+    ("online/io.max", "{} rbps=9"),
+    ("unified/online/io.max", "{} rbps=9"),
+    ("unified/online/cgroup.max.depth", "3"),
+    ("blkio/blkio.throttle.read_bps_device", "{} 9"),
+)
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -41,13 +54,18 @@ def test_a_loaded_host_is_the_same_host(kernel: str, tmp_path: Path) -> None:
     path = tmp_path / "sim.json"
     sim = SimKernel.load(kernel, path)
     disk, point = ("vda", "/") if kernel == "mainline-v1" else ("nvme0n1", "/data")
-    sim.mkdir(f"{CPU}/online")
-    sim.write(f"{CPU}/online/cpu.shares", "4096")
+    device = sim.read(f"/sys/block/{disk}/dev").strip()
+    for tree in ("cpu", "unified", "."):
+        if sim.exists(f"{GROUPS}/{tree}/cgroup.procs"):
+            sim.mkdir(f"{GROUPS}/{tree}/online")
+    written = [(file, text.format(device)) for file, text in CGROUP_WRITES if sim.exists(f"{GROUPS}/{file}")]
+    assert len(written) > 1
+    for file, text in written:
+        sim.write(f"{GROUPS}/{file}", text)
     sim.spawn(7000, "stress", {"cpu": "/online"}, threads=2)
-    sim.set_usage(MEM, 12345678)
+    sim.set_usage(MEM if sim.exists(MEM) else f"{GROUPS}/online", 12345678)
     sim.write(f"/sys/block/{disk}/queue/scheduler", "bfq")
     sim.write(f"/sys/block/{disk}/queue/iosched/slice_idle", "0")
-    sim.write("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device", sim.read(f"/sys/block/{disk}/dev").strip() + " 9")
     sim.write("/proc/sys/vm/dirty_bytes", "65536")
     sim.remount(point, ["commit=30", "lazytime", "noatime"])
     sim.put("/run/batch.pid", "7000\n")
@@ -58,6 +76,23 @@ def test_a_loaded_host_is_the_same_host(kernel: str, tmp_path: Path) -> None:
     again.kill(7000)
     assert 7000 not in again.pids()
     assert 7000 in sim.pids()
+
+
+def test_mounts_quotas_and_offline_cpus_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "sim.json"
+    sim = SimKernel.load("guest-6.1", path)
+    sim.mount("ext4", "/dev/nvme1n1", "/quota", ["prjquota", "commit=9"])
+    sim.set_quota("/quota", 7, Quota(hard=4096))
+    sim.remount("/sys/fs/cgroup", ["nsdelegate"])
+    sim.write("/sys/devices/system/cpu/cpu1/online", "0")
+    sim.save(path)
+    again = SimKernel.load("guest-6.1", path)
+    assert again.mounts() == sim.mounts()
+    assert again.quota("/quota", 7) == Quota(hard=4096)
+    assert again.read("/sys/fs/cgroup/cpuset.cpus.effective") == "0\n"
+    again.unmount("/quota")
+    again.save(path)
+    assert "/quota" not in [mount.point for mount in SimKernel.load("guest-6.1", path).mounts()]
 
 
 def test_the_file_is_private_and_replaced_whole(anck: SimKernel, tmp_path: Path) -> None:

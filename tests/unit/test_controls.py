@@ -216,11 +216,14 @@ def test_every_control_is_quiet_when_nothing_differs(name: str) -> None:
 @pytest.mark.parametrize("name", list(CONTROLS))
 def test_what_is_written_reads_back_as_the_same_value(name: str) -> None:
     control = CONTROLS[name]
-    samples = {"cpuset": "0-3", "block.queue": "none", "mount.ext4": None, "sysctl": "5"}
+    samples = {"cpuset": "0-3", "cpuset.v2": "0-3", "block.queue": "none", "mount.ext4": None, "sysctl": "5"}
     for part in control.parts:
         value = samples.get(name, 5)
         if value is None or name in ("memory.oom_control", "block.queue"):
             continue
         canonical = control.canonical(part, value, CONTEXT)
-        text = control.format(part, canonical, "8:0" if control.rows else None)
-        assert control.parse(part, text, "8:0" if control.rows else None) == canonical
+        row = control.row(part, "8:0" if control.rows else None)
+        files = control.parts[part].files
+        beside = tuple((other.name, 7) for other in control.parts.values() if other.name != part and other.files == files)
+        text = control.text(Write(part, canonical, beside), row)
+        assert control.parse(part, text, row) == canonical

@@ -1,8 +1,8 @@
 """The documentation keeps its word: links, keys, verbs, profiles, and every ``console`` block is run.
 
-A console block shows commands and their output, with an exit code other than 0 in brackets below. The YAML blocks of a
-page whose fence names a file are saved before the page's commands run; each page has one state directory, and the
-ready profiles lie in ``profiles/``, as in a clone. The tables of knobs between ``<!-- knobs SECTION -->`` and
+A console block shows commands and their output, with an exit code other than 0 in brackets below. The YAML and shell
+blocks of a page whose fence names a file are saved before the page's commands run; each page has one state directory,
+and the ready profiles lie in ``profiles/``, as in a clone. The tables of knobs between ``<!-- knobs SECTION -->`` and
 ``<!-- end -->`` follow the catalogue. When either changes on purpose::
 
     python -m tests.unit.test_docs
@@ -147,7 +147,7 @@ def replayed(page: Path, folder: Path) -> str:
     os.chdir(folder)
     try:
         for block in blocks(text):
-            if block.info[:1] == ["yaml"] and len(block.info) > 1:
+            if block.info[:1] in (["yaml"], ["sh"]) and len(block.info) > 1:
                 (folder / block.info[1]).write_text(block.body, encoding="utf-8")
             if block.info[:1] == ["console"]:
                 result += [text[end : block.start], replay(block.body)]

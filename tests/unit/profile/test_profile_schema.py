@@ -23,6 +23,7 @@ PLACES: dict[str, tuple[str | int, ...]] = {
     "block": ("host", "block", 0),
     "mount": ("host", "mounts", 0, "options"),
     "throttle": ("groups", "g", "io", "throttle", 0),
+    "resctrl": ("host", "resctrl", "classes", "g"),
 }
 
 
@@ -30,7 +31,8 @@ def place(key: str, section: str) -> tuple[str | int, ...]:
     """Where a knob stands in a profile, worked out from its key alone."""
     if section == "sysctl":
         return (*PLACES[section], key)
-    prefix = {"block": "block.", "mount": "mount.", "throttle": "io.throttle.", "host": "host."}.get(section, "")
+    prefixes = {"block": "block.", "mount": "mount.", "throttle": "io.throttle.", "host": "host.", "resctrl": "resctrl."}
+    prefix = prefixes.get(section, "")
     rest = key.removeprefix(prefix)
     return (*PLACES[section], *(rest.split(".", 1) if section in ("group", "host") else [rest]))
 
