@@ -165,13 +165,19 @@ class _Run:
         self.refused: list[UnsupportedKnob] = []
         self.skipped: set[Key] = set()
         self.vanished: set[str] = set()
+        self.done = 0
+
+    def _tick(self, files: int) -> None:
+        """Progress in steps, and in the files that a long one has been through."""
+        self.progress(self.done + files, len(self.plan.steps) + files)
 
     def carry_out(self) -> None:
         """All steps, the check, and the commit record."""
         try:
-            for done, step in enumerate(self.plan.steps):
+            for step in self.plan.steps:
                 self._step(step)
-                self.progress(done + 1, len(self.plan.steps))
+                self.done += 1
+                self._tick(0)
             self._verify()
             self.journal.append(
                 self.transaction, COMMITTED, self.now(), notes=self.notes, skipped=encode_keys(self.skipped)
@@ -192,7 +198,7 @@ class _Run:
         if step.target.unit in self.vanished or step.target.key in self.skipped:
             return
         try:
-            perform(self.host, step)
+            perform(self.host, step, self._tick)
         except StepFailed as failure:
             if step.op == "mkdir":  # somebody else made it, or nobody did: not ours to remove
                 created = self.transaction.created

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from cotune.capture_groups import GroupCapture
+from cotune.capture_resctrl import capture_resctrl
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
 from cotune.controls.mounts import EXT4_DEFAULTS
@@ -64,6 +65,8 @@ def capture(host: Host, wish: Wish) -> Captured:
         host_part["block"] = queues
     if wish.mounts and (mounts := _mounts(host, left_out)):
         host_part["mounts"] = mounts
+    if classes := capture_resctrl(host):
+        host_part["resctrl"] = classes
     data: dict[str, Any] = {"apiVersion": API_VERSION, "kind": KIND, "metadata": _metadata(host, wish.name)}
     data |= {key: value for key, value in (("host", host_part), ("groups", found)) if value}
     return Captured(data, list(found), left_out)

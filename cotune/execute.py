@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
 from cotune.controls.memory import WatermarkMinAdj
 from cotune.host.facts import Host
-from cotune.host.resctrl import POINT, complaint, in_resctrl, last_status, others_in
+from cotune.host.resctrl import POINT, complaint, in_resctrl, is_in_class, last_status, others_in
 from cotune.host.tasks import group_of, read_process
 from cotune.model import Entry, Key, Move, Step, Target
 from cotune.places import OPERATIONS, Places, change_place
@@ -56,8 +56,9 @@ def step_text(step: Step) -> str:
     return ",".join(step.words) if step.words else step.text
 
 
-def perform(host: Host, step: Step) -> None:
-    """Carry out one step. Raises StepFailed."""
+def perform(host: Host, step: Step, tick: Callable[[int], None] | None = None) -> None:
+    """Carry out one step. ``tick`` is told how many files a step that goes through a tree has seen. Raises StepFailed.
+    """
     text = step_text(step)
     before = last_status(host, step.target.path)
     try:
@@ -72,7 +73,7 @@ def perform(host: Host, step: Step) -> None:
         elif step.move is not None:
             move_task(host, step.move.pid, step.target.path, step.move.file)
         else:
-            change_place(host.kernel, step)
+            change_place(host.kernel, step, tick)
     except OSError as error:
         if step.op == "move" and error.errno == errno.ESRCH:
             return  # the process ended: nothing left to move
@@ -122,10 +123,7 @@ def task_is_in(host: Host, move: Move, directory: str) -> bool | None:
     if process is None or process.start != move.start:
         return None
     if move.file == "tasks":
-        try:
-            return str(move.pid) in host.kernel.read(f"{directory}/tasks").split()
-        except OSError:
-            return None
+        return is_in_class(host, move.pid, directory)
     for hierarchy in host.layout.hierarchies():
         if directory == hierarchy.point or directory.startswith(hierarchy.point + "/"):
             return group_of(host.kernel, host.layout, move.pid, hierarchy) == directory

@@ -30,7 +30,8 @@ _KINDS = ("cgroup", "sysctl", "host", "block", "mount", "quota", "resctrl")
 
 
 class Place(NamedTuple):
-    """``kind`` is cgroup, sysctl, block, mount or resctrl; ``name`` the group or class (empty: root), sysctl, disk or mount point.
+    """``kind`` is cgroup, sysctl, block, mount or resctrl; ``name`` the group (empty: root), sysctl, disk, mount point
+    or class.
 
     The place of a sysctl without a name is all of them.
     """

@@ -85,7 +85,8 @@ class Reader:
             for part in targets:
                 if control.is_report(part):
                     self._read(instance, part, targets[part])
-        if instance.missing and control.scope in ("cgroup", "resctrl") and not created and not self.host.kernel.exists(unit):
+        vanishes = control.scope in ("cgroup", "resctrl") and not created
+        if instance.missing and vanishes and not self.host.kernel.exists(unit):
             return instance._replace(gone=True)
         return instance._replace(unsure=tuple(unsure))
 

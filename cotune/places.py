@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
@@ -60,7 +61,7 @@ class Places:
         return mount_values(self.kernel, mount)
 
 
-def change_place(kernel: Kernel, step: Step) -> None:
+def change_place(kernel: Kernel, step: Step, tick: Callable[[int], None] | None = None) -> None:
     """Carry out a step on a place; ``step.words`` are what its control wrote. Raises OSError."""
     unit = step.target.unit
     if step.op == "remount":
@@ -72,7 +73,7 @@ def change_place(kernel: Kernel, step: Step) -> None:
     elif step.value is not None:
         project = value_project(step.value)
         if step.op == TREE:
-            assign_tree(kernel, unit, project)
+            assign_tree(kernel, unit, project, tick)
         else:
             kernel.set_project(unit, project)
 

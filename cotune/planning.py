@@ -10,7 +10,7 @@ from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.execute import ReadBack
 from cotune.host.cgroups import descendants
 from cotune.host.facts import Host
-from cotune.host.support import Support, missing_file
+from cotune.host.support import Support, missing
 from cotune.knobs import BY_KEY
 from cotune.ledger import Ledger, Owned
 from cotune.model import Change, Create, Entry, Instance, Key, Plan, Resolved, Setting, Step, Takeover, Target
@@ -45,22 +45,7 @@ class HostExplain(Explain):
         self.host = host
 
     def missing(self, instance: Instance, part: str) -> Support:
-        target, symbol = instance.targets[part], instance.missing[part]
-        if symbol in instance.control.absent:
-            return Support("no", *instance.control.absent[symbol])
-        file = target.path.rpartition("/")[2]
-        if symbol == "ENOENT" and instance.control.scope == "cgroup":
-            return missing_file(self.host, instance.control, file)
-        if symbol == "ENOENT":
-            if instance.control.scope == "sysctl":
-                file = target.path.removeprefix("/proc/sys/").replace("/", ".")
-                return Support("no", f"this kernel ({self.host.release}) has no sysctl {file}", "a kernel that has it")
-            return Support("no", f"this device has no {file}", "a device whose driver has it")
-        if symbol == "EINVAL" and file == "wbt_lat_usec":
-            return Support("no", "writeback throttling is not set up on this queue", "a disk whose driver uses blk-wbt")
-        if symbol in ("EACCES", "EPERM"):
-            return Support("no", f"{target.path} may not be read", "run as root")
-        return Support("no", f"{target.path} cannot be read ({symbol})", "")
+        return missing(self.host, instance.control, instance.targets[part], instance.missing[part])
 
 
 def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) -> Plan:

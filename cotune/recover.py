@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cotune.execute import mismatches, task_is_in
 from cotune.host.facts import Host
+from cotune.host.resctrl import POINT
 from cotune.journal import APPLYING, COMMITTED, PARTIAL, ROLLED_BACK, Journal, Transaction
 from cotune.ledger import Ledger
 from cotune.undo import undo
@@ -69,6 +70,8 @@ def _recover_one(host: Host, journal: Journal, transaction: Transaction, now: Ca
 
 def _is_complete(host: Host, transaction: Transaction) -> bool:
     """Whether the host reads as if the transaction had been committed."""
+    if transaction.created == [POINT]:
+        return False  # cut off between mounting resctrl and planning what is in it
     if not all(host.kernel.exists(path) for path in transaction.created):
         return False
     if any(task_is_in(host, move, move.path) is False for move in transaction.moves):

@@ -249,7 +249,23 @@ class _Undo:
             self.result.notes.append(f"{target.knob} stays as it is: this kernel does not let it be switched off again")
             return
         self.kept.add(target.key)
+        if target.control == "cpuset.v2" and failure.step.value == "" and failure.error.errno == errno.ENOSPC:
+            self._widen(target)
+            return
         self.result.left.append(f"{target.resource} {target.knob}: {failure.describe()}")
+
+    def _widen(self, target: Target) -> None:
+        """A version 2 cpuset that inherited cannot be emptied while it has tasks; its parent's set comes nearest."""
+        file = target.path.rpartition("/")[2]
+        wide = self.host.text(f"{target.unit.rpartition('/')[0]}/{file}.effective")
+        try:
+            self.host.kernel.write(target.path, wide)
+        except OSError as error:
+            wide = f"nothing ({error.strerror})"
+        self.result.left.append(
+            f"{target.resource} {target.knob}: was inherited, and the kernel does not empty it while the group has "
+            f"tasks (ENOSPC); set to all its parent has, {wide}, instead"
+        )
 
     def _verify(self, entries: list[Entry], written: set[Key], failed: set[Key]) -> None:
         back = [

@@ -40,11 +40,19 @@ VERBS = {
     "demo": "demo",
 }
 _WITH_VALUE = ("--root", "--state-dir", "--sim")
-_EPILOG = (
-    "Exit codes: 0 done or no difference, 1 differences found, 2 usage or invalid profile, 3 unsupported here, "
-    "4 apply failed and was rolled back, 5 rollback incomplete, 6 another run holds the lock, 7 not permitted, "
-    "70 internal error, 130 interrupted."
-)
+EXIT_CODES = {
+    0: "done or no difference",
+    1: "differences found, or parts of a script not read",
+    2: "usage or invalid profile, or a plan refused",
+    3: "something required is unsupported here",
+    4: "apply failed and was rolled back",
+    5: "rollback incomplete",
+    6: "another run holds the lock",
+    7: "not permitted",
+    70: "internal error",
+    130: "interrupted",
+}
+_EPILOG = "Exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
 
 def build(only: str | None = None) -> typer.Typer:

@@ -11,16 +11,9 @@ import typer
 from cotune.cli.context import Cli, Line, command
 
 if TYPE_CHECKING:
-    from cotune.controls.base import Control
     from cotune.host.support import Support
     from cotune.knobs.base import Knob
 
-_CONFIDENCE = {
-    "live": "seen on a running kernel",
-    "source": "read in kernel source, not run",
-    "docs": "documentation only, not run",
-    "talk": "a talk only: the public source trees do not have it",
-}
 _ANCK = "What is said about ANCK was read in its source and documentation; none of it was run on an ANCK kernel."
 _STATES = {
     "yes": ("green", "works"),
@@ -29,12 +22,6 @@ _STATES = {
     "unknown": ("magenta", "cannot be told"),
 }
 _WIDTH = 92
-
-
-_REVERSIBLE = {
-    "partial": "only in part: not every original can be put back",
-    "no": "cannot be undone, so apply wants --allow-irreversible",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -71,20 +58,21 @@ def register(app: typer.Typer) -> None:
 
 def _record(knob: Knob, support: Support) -> dict[str, Any]:
     from cotune.cli.knobs import knob_json
-    from cotune.controls import CONTROLS
     from cotune.knobs.examples import example
+    from cotune.knobs.lookup import knob_forms
+    from cotune.reference import CONFIDENCE, partners_of
     from cotune.yamltext import render
 
-    control = CONTROLS[knob.control]
+    control = knob_forms(knob)[0]
     part = control.parts.get(knob.part)
     gate = part.gate if part else None
     return {
         **knob_json(knob, support),
         "scope": control.scope,
         "controller": control.controller,
-        "statement": _CONFIDENCE[knob.confidence],
+        "statement": CONFIDENCE[knob.confidence],
         "remark": _ANCK if "ANCK" in f"{knob.doc} {knob.source}" or knob.confidence in ("source", "talk") else "",
-        "settled_with": _partners(knob, control),
+        "settled_with": partners_of(knob),
         "gate": gate._asdict() | {"name": gate.name} if gate else None,
         "owner": control.owner,
         "reversible": control.reversible,
@@ -95,13 +83,6 @@ def _record(knob: Knob, support: Support) -> dict[str, Any]:
     }
 
 
-def _partners(knob: Knob, control: Control) -> list[str]:
-    """Other knobs that are compared, ordered and put back together with this one."""
-    if not control.coupled:
-        return []
-    return list(dict.fromkeys(part.knob for part in control.parts.values() if part.knob != knob.key))
-
-
 def _all_lines(records: list[dict[str, Any]]) -> Iterator[Line]:
     for index, record in enumerate(records):
         if index:
@@ -110,6 +91,8 @@ def _all_lines(records: list[dict[str, Any]]) -> Iterator[Line]:
 
 
 def _lines(record: dict[str, Any]) -> Iterator[Line]:
+    from cotune.reference import REVERSIBLE
+
     style, word = _STATES[record["here"]["state"]]
     yield [("bold", record["key"]), ("", f"  {record['title']}")]
     yield from _paragraph(record["doc"])
@@ -130,7 +113,7 @@ def _lines(record: dict[str, Any]) -> Iterator[Line]:
     if record["owner"] == "runtime":
         yield from _field("owner", "kubelet, runc and systemd set it too in their own cgroups")
     if record["reversible"] != "yes":
-        yield from _field("undo", _REVERSIBLE[record["reversible"]])
+        yield from _field("undo", REVERSIBLE[record["reversible"]])
     if record["resets"]:
         yield from _field("resets", ", ".join(record["resets"]))
     for index, (symbol, cause) in enumerate(record["refusals"].items()):
@@ -143,13 +126,21 @@ def _lines(record: dict[str, Any]) -> Iterator[Line]:
         yield [("cyan", f"    {row}")]
 
 
+_EXT4 = {
+    "mount": "the option {} of a mounted ext4 file system, by a remount",
+    "jbd2": "{} of the journal of an ext4 file system, below /proc/fs/jbd2",
+    "feature": "the feature {} of an ext4 file system, by tune2fs",
+    "quota": "{} of a project of an ext4 file system, by quotactl(2) or an ioctl",
+}
+
+
 def _where(record: dict[str, Any]) -> str:
     """The kernel files by cgroup version, or where else it is."""
     files = record["files"]
     if record["scope"] == "sysctl":
         return f"/proc/sys/{files['any'].replace('.', '/')}"
-    if record["scope"] == "mount":
-        return f"the option {record['key'].partition('.')[2]} of a mounted ext4 file system, by a remount"
+    if record["section"] in _EXT4:
+        return _EXT4[record["section"]].format(record["key"].rpartition(".")[2])
     if record["scope"] == "resctrl":
         return f"{files['any']} of a resctrl class, below /sys/fs/resctrl"
     if record["scope"] == "block":

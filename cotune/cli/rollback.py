@@ -102,6 +102,8 @@ def _record(chosen: list[Transaction], result: UndoResult, recovered: list[Recov
 
 
 def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recovered]) -> Iterator[Line]:
+    from cotune.host.resctrl import in_resctrl
+
     for one in recovered:
         yield [("bold", f"transaction {one.transaction.id}, cut off by a crash, is now {one.outcome}")]
     if not chosen and not recovered:
@@ -116,7 +118,7 @@ def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recove
             ("", f" → {show_value(entry.target, entry.new)}"),
         ]
     for path in result.removed:
-        yield [("red", f"  - cgroup {path}")]
+        yield [("red", f"  - {'resctrl' if in_resctrl(path) else 'cgroup'} {path}")]
     for note in result.notes:
         yield [("dim", f"  note: {note}")]
     for text in result.left:

@@ -61,16 +61,19 @@ def register(app: typer.Typer) -> None:
 
 
 def _lines(found: Transaction, boot_id: str) -> Iterator[Line]:
+    from cotune.host.resctrl import in_resctrl
+
     name = f"{found.profile} {found.version}".strip()
     yield [("bold", f"transaction {found.id}"), ("", f"  {found.time}  {name}  {state_word(found, boot_id)}")]
     for path in found.created:
-        yield [("green", f"  + cgroup {path}")]
+        yield [("green", f"  + {'resctrl' if in_resctrl(path) else 'cgroup'} {path}")]
     for entry in found.entries:
         old = show_value(entry.target, entry.old if entry.old is not None else entry.read)
         new = show_value(entry.target, entry.new)
         yield [("", f"  {entry.target.resource} {entry.target.knob}: {old} → {new}"), ("dim", f"  {entry.origin}")]
     for move in found.moves:
-        yield [("cyan", f"  > process {move.pid} ({move.comm}): {move.origin_path} → {move.path}")]
+        kind = "thread" if move.file == "tasks" else "process"
+        yield [("cyan", f"  > {kind} {move.pid} ({move.comm}): {move.origin_path} → {move.path}")]
     for note in found.notes:
         yield [("dim", f"  note: {note}")]
     for text in found.left:

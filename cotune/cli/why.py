@@ -79,8 +79,9 @@ def _named(host: Host, transactions: list[Transaction], place: Place, word: str)
     """The values of a place that a word means. Raises UsageError, or Unsupported when this host has no such file."""
     from cotune.controls import CONTROLS
     from cotune.errors import Unsupported, UsageError
+    from cotune.host.forms import find_form, part_file
     from cotune.host.support import probe
-    from cotune.knobs.lookup import need_knobs
+    from cotune.knobs.lookup import knob_forms, need_knobs
     from cotune.model import Target
     from cotune.why import all_targets
 
@@ -89,11 +90,12 @@ def _named(host: Host, transactions: list[Transaction], place: Place, word: str)
         if target.path == word:
             return [target]
     knobs = need_knobs(word.rpartition("/")[2])
-    parts = {(knob.control, knob.part) for knob in knobs}
-    for knob in knobs:  # a knob without a file of its own is part of another's: smt_expeller of the identity
-        own = CONTROLS[knob.control].parts
-        if own and knob.part not in own:
-            parts.add((knob.control, next(iter(own))))
+    # a knob without a file of its own is part of another's: smt_expeller of the identity
+    parts = {
+        (form.name, knob.part if knob.part in form.parts else next(iter(form.parts), ""))
+        for knob in knobs
+        for form in knob_forms(knob)
+    }
     found = [target for target in targets if (target.control, target.part) in parts]
     if found:
         return found
@@ -104,12 +106,12 @@ def _named(host: Host, transactions: list[Transaction], place: Place, word: str)
     support = probe(host, knobs[0])
     if support.state == "no":
         raise Unsupported(f"{word}: {support.reason}", f"needs: {support.remedy}" if support.remedy else "")
-    hierarchy = host.layout.controllers.get(control.controller)
-    if control.rows and hierarchy:
+    form, hierarchy = find_form(host, control.name)
+    part = form.parts.get(knobs[0].part)
+    file = part_file(host, hierarchy, part) if hierarchy else None
+    if form.rows and hierarchy and part and file:
         unit = hierarchy.dir(place.name)
-        part = control.parts[knobs[0].part]
-        path = f"{unit}/{part.files[f'v{hierarchy.version}']}"
-        return [Target(control.name, part.name, place.resource, unit, path, None, part.knob)]
+        return [Target(form.name, part.name, place.resource, unit, f"{unit}/{file}", None, part.knob)]
     raise UsageError(f"{place.resource} has no {word}", f"cotune why {place.name or '/'} --all lists what it has")
 
 
@@ -202,7 +204,8 @@ def _now(finding: Finding) -> Line:
 def _original(finding: Finding) -> str:
     owned = finding.owned
     if finding.created:
-        return f"none: transaction {finding.created} created the cgroup"
+        made = "class" if finding.target.resource.startswith("resctrl:") else "cgroup"
+        return f"none: transaction {finding.created} created the {made}"
     if owned is None or (owned.original is None and owned.entry.read is None):
         return "unknown"
     if owned.original is None:

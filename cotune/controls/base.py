@@ -52,6 +52,15 @@ class Bound(NamedTuple):
     flags: tuple[str, ...] = ("force",)
 
 
+class Lost(NamedTuple):
+    """What remains of a value (``value``), and the knob that is lost with the rest: its key, and why."""
+
+    value: Value
+    knob: str
+    reason: str
+    remedy: str
+
+
 class Part(NamedTuple):
     """One file of a control.
 
@@ -144,6 +153,10 @@ class Control:
         """Turn the values of knobs into wanted values of parts that have files."""
         return wanted
 
+    def narrowed(self, part: str, value: Value, file: str) -> Lost | None:
+        """What of a value a kernel cannot have whose file goes by this name, or None when it can have it all."""
+        return None
+
     def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
         """The whole state that should result from ``old`` when ``wanted`` is asked for, side effects included."""
         new = dict(old)
@@ -206,4 +219,17 @@ def _larger(first: Value | None, second: Value | None) -> Value | None:
     return second
 
 
-__all__ = ["UNLIMITED", "Bound", "Control", "Gate", "Limit", "Part", "Share", "Value", "Values", "Wanted", "Write"]
+__all__ = [
+    "UNLIMITED",
+    "Bound",
+    "Control",
+    "Gate",
+    "Limit",
+    "Lost",
+    "Part",
+    "Share",
+    "Value",
+    "Values",
+    "Wanted",
+    "Write",
+]

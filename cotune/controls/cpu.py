@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from cotune.controls.base import UNLIMITED, Control, Gate, Part, Share, Value, Values, Wanted, Write
+from cotune.controls.base import UNLIMITED, Control, Gate, Lost, Part, Share, Value, Values, Wanted, Write
 from cotune.knobs.base import ValueContext
 from cotune.units import format_cpulist, human_duration, parse_cpulist
 
@@ -273,6 +273,10 @@ def _union(first: Value | None, second: Value | None) -> Value | None:
 _FLAGS = {-2: 9, -1: 9, 0: 0, 1: 18, 2: 22}
 
 
+#: the name of the identity file on ANCK 6.6, version 1; it takes 1, 0 and -1 only
+_PRIORITY = "cpu.priority"
+
+
 class Identity(Control):
     """ANCK group identity: ``cpu.bvt_warp_ns``, and the flags that came of it in ``cpu.identity``.
 
@@ -294,6 +298,12 @@ class Identity(Control):
         if part == "flags":
             return f"{value:#x}" if isinstance(value, int) else str(value)
         return self._words.get(int(value), str(value))
+
+    def narrowed(self, part: str, value: Value, file: str) -> Lost | None:
+        if file != _PRIORITY or value != 2:
+            return None
+        reason = "cpu.priority, which this kernel has in place of cpu.bvt_warp_ns, knows no expeller"
+        return Lost(1, "cpu.smt_expeller", reason, "ANCK 4.19 or 5.10, or ANCK 6.6 on cgroup v2")
 
     def lower(self, wanted: Wanted) -> Wanted:
         bvt, expeller = wanted.get("bvt"), wanted.get("expeller")
@@ -364,6 +374,7 @@ class CpuNumber(Control):
 
 
 _HUNDRED = 10_000
+_BOTH_BVT = {"v1": "cpu.bvt_warp_ns", "v2": "cpu.bvt_warp_ns"}
 _IDENTITY = Gate("/proc/sys/kernel/sched_group_identity_enabled")
 
 CONTROLS = (
@@ -399,7 +410,7 @@ CONTROLS = (
         Part("max", "cpu.uclamp.max", {"v1": "cpu.uclamp.max", "v2": "cpu.uclamp.max"}, _HUNDRED, at_root=False),
     ),
     Identity(
-        Part("bvt", "cpu.identity", {"v1": "cpu.bvt_warp_ns", "v2": "cpu.bvt_warp_ns"}, gate=_IDENTITY),
+        Part("bvt", "cpu.identity", _BOTH_BVT, also=(_PRIORITY,), gate=_IDENTITY),
         Part("flags", "cpu.identity", {"v1": "cpu.identity", "v2": "cpu.identity"}, gate=_IDENTITY),
     ),
     CpuNumber(

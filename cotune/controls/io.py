@@ -221,9 +221,10 @@ class Cost(Control):
         named = [part for part in self._numbers() if wanted.get(part) not in (None, _AUTO)]
         if named:
             new["ctrl"] = "user"
+        if new.get("ctrl") == "user":
             # numbers nobody named keep what the kernel chose for this disk
             new.update({p: None for p in self._numbers() if new.get(p) == _AUTO})
-        elif new.get("ctrl") == _AUTO:
+        else:
             new.update(dict.fromkeys(self._numbers(), _AUTO))
         return {part: value for part, value in new.items() if part in self.parts}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cotune.controls.base import UNLIMITED, Bound, Control, Limit, Part, Value, Values, Write
+from cotune.controls.base import UNLIMITED, Bound, Control, Gate, Limit, Part, Value, Values, Wanted, Write
 from cotune.controls.pairs import Pair
 from cotune.knobs.base import ValueContext
 from cotune.units import human_size
@@ -48,7 +48,36 @@ class WordBytes(Bytes):
         return "max" if value == NO_LIMIT else str(value)
 
 
-class MemoryLimit(Bytes):
+class WithCacheRatio(Bytes):
+    """A memory limit with TencentOS ``memory.pagecache.max_ratio``, a percentage of it.
+
+    The ratio is taken only while there is a limit (mm/memcontrol.c, TencentOS 5.4): it is written after one is set and
+    before it is lifted.
+    """
+
+    ratio = "pagecache_max_ratio"
+
+    def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
+        return value if part == self.ratio else super().canonical(part, value, context)
+
+    def show(self, part: str, value: Value) -> str:
+        return f"{value}%" if part == self.ratio else super().show(part, value)
+
+    def blocked(self, old: Values, wanted: Wanted) -> dict[str, tuple[str, str]]:
+        value = wanted.get(self.ratio)
+        limited = any(limit.get("limit", NO_LIMIT) not in (None, NO_LIMIT, UNLIMITED) for limit in (old, wanted))
+        if value is None or value == old.get(self.ratio) or limited:
+            return {}
+        return {self.ratio: ("the group has no memory limit the ratio could be of", "set memory.limit as well")}
+
+    def around(self, writes: list[Write], new: Values) -> list[Write]:
+        """The writes with that of the ratio where the limit is in force."""
+        ratio = [write for write in writes if write.part == self.ratio]
+        others = [write for write in writes if write.part != self.ratio]
+        return ratio + others if new.get("limit") == NO_LIMIT else others + ratio
+
+
+class MemoryLimit(WithCacheRatio):
     """``memory.limit_in_bytes`` with ``memory.memsw.limit_in_bytes``: the second is never below the first."""
 
     name = "memory.limit"
@@ -59,6 +88,7 @@ class MemoryLimit(Bytes):
         "EBUSY": "the group uses more than this and the kernel could not reclaim enough",
         "EINVAL": "the limit would be above memory.memsw, or the group is the root",
         "EINTR": "a signal interrupted the reclaim",
+        "EPERM": "the group has no memory limit the page cache ratio could be of",
     }
 
     def refusal(self, old: Values, new: Values) -> str | None:
@@ -75,7 +105,7 @@ class MemoryLimit(Bytes):
         writes = super().writes(old, new)
         before, after = old.get("memsw"), new.get("memsw")
         raising = isinstance(before, int) and isinstance(after, int) and after > before
-        return writes[::-1] if raising else writes
+        return self.around(writes[::-1] if raising else writes, new)
 
 
 def _under_usage(
@@ -91,7 +121,7 @@ def _under_usage(
     return [Bound(f"memory.limit {shown} is under the {human_size(usage)} the group uses now: {why}", flags)]
 
 
-class MemoryLimitV2(WordBytes):
+class MemoryLimitV2(WithCacheRatio, WordBytes):
     """``memory.max`` with ``memory.high``.
 
     Writing memory.max below the usage kills inside the write (mm/memcontrol.c memory_max_write). So a limit that is
@@ -103,6 +133,7 @@ class MemoryLimitV2(WordBytes):
     causes = {
         "EBUSY": "the group uses more than this and the kernel did not reclaim enough in time; memory.max would have "
         "killed in it (--allow-oom lets it)",
+        "EPERM": "the group has no memory limit the page cache ratio could be of",
     }
 
     def bounds(self, old: Values, new: Values, context: ValueContext) -> list[Bound]:
@@ -110,6 +141,9 @@ class MemoryLimitV2(WordBytes):
         return _under_usage(self, old, new, why, ("force", "allow-oom"))
 
     def writes(self, old: Values, new: Values) -> list[Write]:
+        return self.around(self._limits(old, new), new)
+
+    def _limits(self, old: Values, new: Values) -> list[Write]:
         before, after, high = old.get("limit"), new.get("limit"), new.get("high")
         writes = super().writes(old, {**new, "limit": None})
         if not isinstance(after, int) or after == before:
@@ -175,6 +209,10 @@ class DirtyPair(Pair):
     controller = "memory"
 
 
+#: TencentOS refuses every write to memory.high on version 1 until this is 1
+_WUJING = Gate("/proc/sys/vm/wujing_enable")
+
+
 class MemoryHigh(WordBytes):
     """``memory.high`` of v1 kernels that have it (ANCK, openEuler); on version 2 it belongs to memory.max."""
 
@@ -186,23 +224,36 @@ def both_versions(file: str) -> dict[str, str]:
     return {"v1": file, "v2": file}
 
 
+def _cache_ratio(version: str) -> Part:
+    return Part(
+        WithCacheRatio.ratio,
+        "memory.pagecache_max_ratio",
+        {version: "memory.pagecache.max_ratio"},
+        100,
+        at_root=False,
+        gate=Gate("/proc/sys/vm/pagecache_limit_global", "0"),
+    )
+
+
 #: every ANCK kernel with the watermark and priority files has this one in the root group too (mm/memcontrol.c, ANCK)
 _ANCK_SIGN = "memory.use_priority_oom"
 CONTROLS: tuple[Control, ...] = (
     MemoryLimit(
         Part("limit", "memory.limit", {"v1": "memory.limit_in_bytes"}, NO_LIMIT),
         Part("memsw", "memory.memsw", {"v1": "memory.memsw.limit_in_bytes"}, NO_LIMIT),
+        _cache_ratio("v1"),
         Part("usage", "", {"v1": "memory.usage_in_bytes"}, report=True),
     ),
     MemoryLimitV2(
         "memory.limit.v2",
         Part("limit", "memory.limit", {"v2": "memory.max"}, NO_LIMIT, at_root=False),
         Part("high", "memory.high", {"v2": "memory.high"}, NO_LIMIT, at_root=False),
+        _cache_ratio("v2"),
         Part("usage", "", {"v2": "memory.current"}, report=True, at_root=False),
     ),
     MemoryHigh(
         "memory.high",
-        Part("high", "memory.high", {"v1": "memory.high"}, NO_LIMIT, at_root=False),
+        Part("high", "memory.high", {"v1": "memory.high"}, NO_LIMIT, at_root=False, gate=_WUJING),
     ),
     WordBytes("memory.min", Part("min", "memory.min", both_versions("memory.min"), 0, at_root=False)),
     WordBytes("memory.low", Part("low", "memory.low", both_versions("memory.low"), 0, at_root=False)),

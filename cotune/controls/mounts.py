@@ -105,7 +105,7 @@ class Ext4(Control):
                 remedy = "unmount it, and mount it with data=writeback and journal_async_commit"
                 found[part] = ("data=ordered excludes it, and a remount cannot change that", remedy)
             elif part == "prjquota" and not value:
-                remedy = "unmount it, and mount it without prjquota"
+                remedy = "unmount it, and mount it without prjquota (quotaoff -P lifts the limits meanwhile)"
                 found[part] = ("enforcement ends only with the mount: it needs an unmount", remedy)
             elif part == "prjquota" and not old.get(PROJECT_QUOTA):
                 found[part] = ("the file system lacks the features project and quota", NEED_FEATURES)

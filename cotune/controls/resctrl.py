@@ -127,12 +127,17 @@ class Schemata(Control):
         return str(value) if part == BANDWIDTH else f"0x{value:x}"
 
     def looser(self, old: Values, new: Values) -> Values:
-        """Bits are given up before others take them, so that no exclusive class meets bits still in use."""
+        """Bits are given up before others take them, so that no exclusive class meets bits still in use.
+
+        What old and new have in common is a mask the machine takes, as they are, but where info/ asks for two bits at
+        least (Haswell) and it is only one.
+        """
         return {part: value if part == BANDWIDTH else _shrunk(old.get(part), value) for part, value in new.items()}
 
 
 def _shrunk(old: Value | None, new: Value | None) -> Value | None:
-    return new if isinstance(old, int) and isinstance(new, int) and not new & ~old else old
+    common = old & new if isinstance(old, int) and isinstance(new, int) else 0
+    return common or old
 
 
 def read_schemata(text: str) -> dict[str, dict[int, int]]:
@@ -141,7 +146,7 @@ def read_schemata(text: str) -> dict[str, dict[int, int]]:
     for line in text.splitlines():
         resource, colon, cells = line.strip().partition(":")
         if colon:
-            base = 10 if resource == "MB" else 16
+            base = 16 if resource.startswith("L") else 10  # L2 and L3 are caches; MB and SMBA are bandwidth
             pairs = (cell.split("=") for cell in cells.split(";") if cell)
             found[resource] = {int(cache): int(value, base) for cache, value in pairs}
     return found

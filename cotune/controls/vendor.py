@@ -106,7 +106,6 @@ class Offline(CpuNumber):
 
 
 _PAGECACHE = Gate(PAGECACHE_SWITCH)
-_PAGECACHE_GROUPS = Gate("/proc/sys/vm/pagecache_limit_global", "0")
 _MEMORY_QOS = Gate("/proc/sys/vm/memory_qos")
 _CPU_QOS = Gate("/proc/sys/kernel/cpu_qos")
 
@@ -140,13 +139,6 @@ CONTROLS: tuple[Control, ...] = (
     ),
     ReaperSwitch(
         Part("reap_background", "host.memory.reaper.reap_background", {"any": f"{REAPER}/reap_background"}),
-    ),
-    _memory(
-        "memory.pagecache_max_ratio",
-        "memory.pagecache.max_ratio",
-        100,
-        _PAGECACHE_GROUPS,
-        {"EPERM": "the group has no memory limit", "EINVAL": "5 to 100 percent", "EINTR": "a signal interrupted it"},
     ),
     _memory("memory.pagecache_reclaim_ratio", "memory.pagecache.reclaim_ratio", 5, None, {"EINVAL": "1 to 99 percent"}),
     PagecacheRatio(

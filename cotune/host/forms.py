@@ -11,6 +11,9 @@ from cotune.host.facts import Host
 from cotune.host.support import sample_file
 
 
+_OTHER_NAME = {"io": "blkio", "blkio": "io"}
+
+
 class Form(NamedTuple):
     """A cgroup control as this host has it. ``hierarchy`` is None when its controller is not mounted anywhere."""
 
@@ -24,7 +27,9 @@ def find_form(host: Host, name: str) -> Form:
     forms = [control, CONTROLS[control.v2]] if control.v2 else [control]
     found = [Form(form, hierarchy) for form in forms if (hierarchy := host.layout.controllers.get(form.controller))]
     fitting = [form for form in found if form.hierarchy and has_version(form.control, form.hierarchy.version)]
-    return (fitting or found or [Form(control, None)])[0]
+    # blkio and io are one controller by two names: where only the other is there, the knob has no form here
+    other = host.layout.controllers.get(_OTHER_NAME.get(control.controller, ""))
+    return (fitting or found or [Form(control, other)])[0]
 
 
 def has_version(control: Control, version: int) -> bool:

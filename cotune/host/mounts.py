@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from cotune.controls.base import Value
@@ -57,8 +58,8 @@ def ext4_options(kernel: Kernel, mount: Mount) -> dict[str, Value]:
     """Options in force on a mounted ext4 file system: name → 1/0, a number, or a word.
 
     ``/proc/fs/ext4/DEV/options`` shows every state; ``/proc/mounts`` hides defaults (fs/ext4/super.c
-    _ext4_show_options). lazytime is a flag of the VFS and stands in the mount table only. Linux 6.1 puts a comma
-    where a line should end.
+    _ext4_show_options). lazytime is a flag of the VFS and stands in the mount table only; prjquota is shown where
+    limits are not enforced, too. Linux 6.1 puts a comma where a line should end.
     """
     shown = _options_file(kernel, mount)
     options = dict(EXT4_DEFAULTS)
@@ -80,6 +81,8 @@ def ext4_options(kernel: Kernel, mount: Mount) -> dict[str, Value]:
             options[EXT4_OFF[word]] = 0
         elif word.removeprefix("no") in EXT4_FLAGS:
             options[word.removeprefix("no")] = 0
+    with contextlib.suppress(OSError):
+        options["prjquota"] = int(kernel.quota_enforced(mount.point))
     return options
 
 
@@ -127,7 +130,8 @@ def _in_fstab(kernel: Kernel, point: str) -> str:
         return ""
     for line in lines:
         words = line.split()
-        if len(words) >= 3 and not line.startswith("#") and words[1] == point and words[2] == "ext4":
+        # fstab(5): a blank in a name is written as its octal number
+        if len(words) >= 3 and words[1].replace("\\040", " ") == point and words[2] == "ext4":
             tag, _, value = words[0].partition("=")
             name = value.strip('"')
             return f"/dev/disk/by-{tag.lower()}/{name}" if tag.lower() in _TAGS else words[0]

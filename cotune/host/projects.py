@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cotune.kernel.port import Kernel, Project
 
 #: What a file without a project of its own answers: links, sockets, devices; and one that is gone.
 _PASSED_OVER = (errno.ELOOP, errno.ENOTTY, errno.EINVAL, errno.ENXIO, errno.ENODEV, errno.ENOENT)
+_TICK = 256
 
 
 def foreign_below(kernel: Kernel, top: str, project: int) -> str:
@@ -16,15 +17,17 @@ def foreign_below(kernel: Kernel, top: str, project: int) -> str:
     return next((path for path, is_directory, found in _walk(kernel, top) if found.id != project), "")
 
 
-def assign_tree(kernel: Kernel, top: str, project: Project) -> None:
-    """Give a directory and everything below it a project. Raises OSError.
+def assign_tree(kernel: Kernel, top: str, project: Project, tick: Callable[[int], None] | None = None) -> None:
+    """Give a directory and everything below it a project. ``tick`` is told now and then how many. Raises OSError.
 
     Taking a project away again (one without inheritance) leaves alone what belongs to other projects than ``top``.
     The directory itself comes first: what is made below it meanwhile inherits the project.
     """
     before = kernel.project(top)
     kernel.set_project(top, project)
-    for path, is_directory, found in _walk(kernel, top):
+    for number, (path, is_directory, found) in enumerate(_walk(kernel, top)):
+        if tick and number % _TICK == 0:
+            tick(number)
         if found.id == before.id or project.inherit:
             wanted = Project(project.id, project.inherit and is_directory)
             if found != wanted:

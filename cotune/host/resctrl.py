@@ -158,6 +158,19 @@ def class_of_threads(host: Host, resctrl: Resctrl) -> dict[int, str]:
     return found
 
 
+def is_in_class(host: Host, tid: int, directory: str) -> bool | None:
+    """Whether a thread is in the class of a directory; None when that class is gone."""
+    # "res:NAME", "res:/" for the default class (proc_resctrl_show); older kernels only have the list of every thread
+    line = host.text(f"/proc/{tid}/cpu_resctrl_groups").partition("\n")[0]
+    if line.startswith("res:"):
+        name = line.removeprefix("res:")
+        return directory == class_dir(DEFAULT if name == "/" else name)
+    try:
+        return str(tid) in host.kernel.read(f"{directory}/tasks").split()
+    except OSError:
+        return None
+
+
 def not_mounted(host: Host) -> Support:
     """Why there is no resctrl to set anything in."""
     point = mount_point(host)
@@ -224,7 +237,9 @@ def others_in(host: Host, directory: str) -> list[str]:
     """Groups that would be removed with a class, or with resctrl when it is unmounted; none for other directories."""
     if not in_resctrl(directory):
         return []
-    places = {directory: RESERVED, f"{directory}/mon_groups": ()} if directory == POINT else {f"{directory}/mon_groups": ()}
+    places = (
+        {directory: RESERVED, f"{directory}/mon_groups": ()} if directory == POINT else {f"{directory}/mon_groups": ()}
+    )
     found = []
     for place, besides in places.items():
         try:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
+from cotune.approximate import APPROXIMATIONS
 from cotune.controls import CONTROLS
 from cotune.controls.base import Control, Part
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
+from cotune.host.needs import CONTROLLERS, OTHER_NAME, TUNABLES, need_of
+from cotune.knobs import BY_KEY
 from cotune.knobs.base import Knob
 from cotune.knobs.lookup import file_path
+from cotune.model import Target
 
-_FEATURE_FILES = ("/sys/kernel/debug/sched_features", "/sys/kernel/debug/sched/features")
-_ANCK_CONTROLS = ("cpu.identity", "memory.wmark_min_adj", "memory.wmark_ratio", "memory.priority")
+_DEBUG = "/sys/kernel/debug"
+_FEATURE_FILES = (f"{_DEBUG}/sched_features", f"{_DEBUG}/sched/features")
+_ADD_WORD = "add {word} to the kernel command line and reboot"
+#: Boot words with which cgroup v1 limits buffered writes, too: ANCK, openEuler.
+WRITEBACK_WORDS = ("cgwb_v1", "cgroup1_writeback")
 
 
 class Support(NamedTuple):
-    """``state`` is ``yes``, ``gated`` (a switch has to be set first; cotune does), ``no`` or ``unknown``."""
+    """``state`` is ``yes``, ``gated`` (a switch has to be set first; cotune does), ``no`` or ``unknown``.
+
+    A ``yes`` with a reason works in part. ``kind`` says what the reason is about: ``file`` (this kernel lacks it),
+    ``switch`` (off), ``boot`` (a word of the kernel command line), ``version`` (of cgroups), ``controller``,
+    ``mount``, ``device`` or ``access``.
+    """
 
     state: str
     reason: str = ""
     remedy: str = ""
+    kind: str = ""
 
 
 def probe(host: Host, knob: Knob) -> Support:
@@ -29,49 +43,178 @@ def probe(host: Host, knob: Knob) -> Support:
     if knob.section in ("mount", "jbd2", "feature", "quota"):
         from cotune.host.support_ext4 import probe_ext4
 
-        return probe_ext4(host, knob)
+        return _of_kind(probe_ext4(host, knob), "device")
     if control.scope == "cgroup":
         return _probe_cgroup(host, control, knob)
     if control.scope == "sysctl":
-        return _probe_sysctl(host, knob)
+        name = knob.key if knob.section == "sysctl" else knob.part
+        path = "/proc/sys/" + name.replace(".", "/")
+        return Support("yes") if host.kernel.exists(path) else _missing_path(host, knob.key, path)
     if control.scope == "file":
-        return _probe_file(host, control, knob)
+        return _probe_file(host, knob)
     if control.scope == "resctrl":
         from cotune.host.resctrl import probe_resctrl
 
-        return probe_resctrl(host, knob)
-    return _probe_block(host, knob)
+        return _of_kind(probe_resctrl(host, knob), "device")
+    return _probe_block(host, control, knob)
 
 
-def missing_controller(host: Host, controller: str) -> Support:
-    """Why a controller cannot be used: not mounted, or not in the kernel."""
-    known = {line.split("\t")[0] for line in host.text("/proc/cgroups").splitlines()[1:]}
+def missing(host: Host, control: Control, target: Target, symbol: str) -> Support:
+    """Why a value could not be read that a plan needs; ``symbol`` is the errno, or ``unreadable``."""
+    if symbol in ("EACCES", "EPERM"):
+        return Support("no", f"{target.path} may not be read", "run as root", "access")
+    if control.name == "sched.feature":
+        return _missing_feature(host, target.knob, target.part)
+    if symbol in control.absent:
+        return Support("no", *control.absent[symbol], kind="device")
+    file = target.path.rpartition("/")[2]
+    if symbol == "ENOENT" and control.scope == "cgroup":
+        return missing_file(host, control, file)
+    if symbol == "ENOENT" and control.scope == "block":
+        return _missing_queue_file(host, target.knob, target.part, target.unit)
+    if symbol == "ENOENT":
+        return _missing_path(host, target.knob, target.path)
+    if symbol == "EINVAL" and file == "wbt_lat_usec":
+        return _no_throttling(target.knob)
+    return Support("no", f"{target.path} cannot be read ({symbol})", need_of(target.knob).kernel, "file")
+
+
+def _of_kind(support: Support, kind: str) -> Support:
+    """A verdict of a scope's own module, which need not name its kind."""
+    return support if support.state == "yes" or support.kind else support._replace(kind=kind)
+
+
+# --- cgroups --------------------------------------------------------------------------------------------------------
+
+
+def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
+    from cotune.host.forms import find_form, part_file
+
+    form = find_form(host, control.name)
+    hierarchy, part = form.hierarchy, form.control.parts.get(knob.part)
+    if hierarchy is None:
+        return missing_controller(host, control, knob)
+    if part is None and not any(knob.part in CONTROLS[name].parts for name in (control.name, control.v2) if name):
+        part = next(iter(form.control.parts.values()))  # a knob that is lowered into another part
+    file = part_file(host, hierarchy, part)
+    if part is None or file is None:
+        return no_dialect(host, knob, hierarchy)
+    found = sample_file(host, hierarchy, file, part)
+    if found is False:
+        return missing_file(host, form.control, file)
+    if found is None and (hidden := _hidden(host, hierarchy, file, knob)):
+        return hidden
+    return _missing_word(host, knob) or _lost(form.control, part, file, knob) or _gated(host, part) or _limited(host, knob)
+
+
+def _hidden(host: Host, hierarchy: Hierarchy, file: str, knob: Knob) -> Support | None:
+    """A file that no existing group can show. Those that every kernel with the controller has need no proof."""
+    if hierarchy.version == 2 and not _enabled(host, hierarchy, CONTROLS[knob.control].controller):
+        name = _named(host, CONTROLS[knob.control].controller)
+        reason = f"the {name} controller is not enabled for child groups ({hierarchy.point}/cgroup.subtree_control)"
+        if knob.confidence == "live":
+            return Support("gated", reason, "cotune enables it when a profile uses this knob", "controller")
+        remedy = f"cotune enables it when a profile uses this knob; that it is there needs {need_of(knob.key).kernel}"
+        return Support("unknown", reason, remedy, "controller")
+    if knob.confidence == "live":
+        return None
+    remedy = f"create a group and ask again; it is on {need_of(knob.key).kernel}"
+    return Support("unknown", f"no child group to look for {file} in", remedy, "file")
+
+
+def _enabled(host: Host, hierarchy: Hierarchy, controller: str) -> bool:
+    return _named(host, controller) in host.text(f"{hierarchy.point}/cgroup.subtree_control").split()
+
+
+def _named(host: Host, controller: str) -> str:
+    """The name a controller has on this host: io is blkio on version 1."""
+    other = OTHER_NAME.get(controller, controller)
+    return other if controller not in host.layout.controllers and other in host.layout.controllers else controller
+
+
+def _missing_word(host: Host, knob: Knob) -> Support | None:
+    """The file is there, but does nothing without a word of the kernel command line."""
+    word = need_of(knob.key).works_with
+    if not word or word in host.boot_words:
+        return None
+    reason = f"the kernel was not booted with {word}, without which this has no effect"
+    return Support("no", reason, _ADD_WORD.format(word=word), "boot")
+
+
+def _lost(control: Control, part: Part, file: str, knob: Knob) -> Support | None:
+    """A file by another name may not know all that the knobs lowered into it can say."""
+    wanted = control.lower({part.name: 1, knob.part: 1}).get(part.name)
+    lost = control.narrowed(part.name, wanted, file) if isinstance(wanted, int) else None
+    return Support("no", lost.reason, lost.remedy, "file") if lost and lost.knob == knob.key else None
+
+
+def _gated(host: Host, part: Part) -> Support | None:
+    gate = part.gate
+    if gate is None or not host.kernel.exists(gate.path) or host.text(gate.path) == gate.value:
+        return None
+    reason = f"{gate.name} is {host.text(gate.path)}"
+    return Support("gated", reason, f"cotune sets it to {gate.value} when a profile uses this knob", "switch")
+
+
+def _limited(host: Host, knob: Knob) -> Support:
+    """Works; on cgroup v1 buffered writes escape their limit unless the kernel was booted for it."""
+    blkio = host.layout.controllers.get("blkio")
+    if not knob.key.startswith("io.throttle.write_") or blkio is None or blkio.version != 1:
+        return Support("yes")
+    if any(word in host.boot_words for word in WRITEBACK_WORDS):
+        return Support("yes")
+    reason = f"only direct writes are limited: on cgroup v1, buffered ones need the boot word {WRITEBACK_WORDS[0]}"
+    remedy = _ADD_WORD.format(word=WRITEBACK_WORDS[0]) + f" (ANCK; openEuler: {WRITEBACK_WORDS[1]}), or io on cgroup v2"
+    return Support("yes", reason, remedy, "boot")
+
+
+def missing_controller(host: Host, control: Control, knob: Knob) -> Support:
+    """Why a controller cannot be used: on the other version, off at boot, not mounted, or not in the kernel."""
+    controller = control.controller
+    other = host.layout.controllers.get(OTHER_NAME.get(controller, ""))
+    if other is not None:
+        return no_dialect(host, knob, other)
+    known = {line.split()[0]: line.split()[-1] for line in host.text("/proc/cgroups").splitlines()[1:]}
+    word = f"cgroup_disable={controller}"
+    if known.get(controller) == "0" or word in host.boot_words:
+        return Support("no", f"the {controller} controller is off ({word})", f"boot without {word}", "boot")
     if controller in known:
-        return Support(
-            "no", f"the {controller} controller is not mounted", f"mount -t cgroup -o {controller} …, or boot with it"
-        )
-    return Support(
-        "no", f"this kernel has no {controller} controller", "a kernel built with it, or without cgroup_disable="
-    )
+        reason = f"the {controller} controller is not mounted"
+        remedy = f"mount -t cgroup -o {controller} {controller} /sys/fs/cgroup/{controller}, or boot with cgroup v2"
+        return Support("no", reason, remedy, "mount")
+    reason = f"this kernel ({host.release}) has no {controller} controller"
+    return Support("no", reason, f"a kernel built with {CONTROLLERS[controller]}", "controller")
 
 
 def missing_file(host: Host, control: Control, file: str) -> Support:
     """Why a file is not in a cgroup that exists."""
     reason = f"this kernel ({host.release}) has no {file}"
-    if control.name == "cpu.identity":
-        return Support("no", reason, "an ANCK kernel with group identity (4.19.91-24 or 5.10.46-7 and later)")
-    if control.name in _ANCK_CONTROLS or file.endswith("use_priority_oom"):
-        return Support("no", reason, "an ANCK kernel (Alibaba Cloud Linux or Anolis, 4.19 or 5.10)")
-    if control.name.startswith("memory.dirty"):
-        remedy = "a kernel with per-memcg dirty limits; elsewhere use vm.dirty_* or io.throttle with cgroup writeback"
-        return Support("no", reason, remedy)
-    if file == "cpu.idle":
-        return Support("no", reason, "Linux 5.15 or later")
-    if file == "cpu.cfs_burst_us":
-        return Support("no", reason, "Linux 5.14 or later, or ANCK 4.19")
-    if "memsw" in file:
-        return Support("no", reason, "a kernel with swap accounting (boot with swapaccount=1)")
-    return Support("no", reason, "a kernel built with it")
+    key = next((p.knob for p in control.parts.values() if file in (*p.files.values(), *p.also) and p.knob), "")
+    need = need_of(key)
+    word = need.appears_with
+    if word and word not in host.boot_words:
+        return Support("no", f"{reason}, and was not booted with {word}", f"{_ADD_WORD.format(word=word)}; {need.kernel}", "boot")
+    instead = _approximation(host, key)
+    return Support("no", reason, f"{need.kernel}; {instead}" if instead else need.kernel, "file")
+
+
+def no_dialect(host: Host, knob: Knob, hierarchy: Hierarchy) -> Support:
+    """The knob has no file for this cgroup version: what stands for it here, or how to have the other version."""
+    controller, need = _named(host, CONTROLS[knob.control].controller), need_of(knob.key)
+    other = 3 - hierarchy.version
+    reason = f"the {controller} controller is on cgroup v{hierarchy.version}, where this knob has no form"
+    word = "systemd.unified_cgroup_hierarchy=" + ("1" if other == 2 else "0")
+    change = f"{need.kernel}, with that controller on cgroup v{other} (boot with {word})"
+    instead = _approximation(host, knob.key) or (f"{need.other}" if need.other else "")
+    return Support("no", reason, f"{instead}; or {change}" if instead else change, "version")
+
+
+def _approximation(host: Host, key: str) -> str:
+    """What ``defaults: {unsupported: approximate}`` would use for a knob that is missing here, if anything."""
+    found = APPROXIMATIONS.get(key)
+    if found is None or probe(host, BY_KEY[found.knob]).state == "no":
+        return ""
+    return f"{found.knob}, which defaults: {{unsupported: approximate}} sets in its place"
 
 
 def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None = None) -> bool | None:
@@ -97,45 +240,13 @@ def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None =
     return False if lacking else None
 
 
-def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
-    from cotune.host.forms import find_form, part_file
-
-    form = find_form(host, control.name)
-    hierarchy, part = form.hierarchy, form.control.parts.get(knob.part)
-    if hierarchy is None:
-        return missing_controller(host, control.controller)
-    if part is None and not any(knob.part in CONTROLS[name].parts for name in (control.name, control.v2) if name):
-        part = next(iter(form.control.parts.values()))  # a knob that is lowered into another part
-    file = part_file(host, hierarchy, part)
-    if part is None or file is None:
-        return no_dialect(control, hierarchy)
-    found = sample_file(host, hierarchy, file, part)
-    if found is None and knob.confidence != "live":
-        return Support("unknown", f"no child group to look for {file} in", "create a group and ask again")
-    if found is False:
-        return missing_file(host, control, file)
-    gate = part.gate
-    if gate and host.kernel.exists(gate.path) and host.text(gate.path) != gate.value:
-        reason = f"{gate.name} is {host.text(gate.path)}"
-        return Support("gated", reason, f"cotune sets it to {gate.value} when a profile uses this knob")
-    return Support("yes")
+# --- files of the host ----------------------------------------------------------------------------------------------
 
 
-def no_dialect(control: Control, hierarchy: Hierarchy) -> Support:
-    """The knob has no file for this cgroup version."""
-    other = 3 - hierarchy.version
-    return Support(
-        "no",
-        f"the {control.controller} controller is on cgroup v{hierarchy.version}, where this knob has no form",
-        f"a host with cgroup v{other} for this controller",
-    )
-
-
-def _probe_sysctl(host: Host, knob: Knob) -> Support:
-    name = knob.key.removeprefix("host.") if knob.section == "sysctl" else knob.part
-    if host.kernel.exists("/proc/sys/" + name.replace(".", "/")):
-        return Support("yes")
-    return Support("no", f"this kernel ({host.release}) has no sysctl {name}", "a kernel that has it")
+def _missing_path(host: Host, key: str, path: str) -> Support:
+    """Why there is no such sysctl or other file of the whole host."""
+    name = f"sysctl {path.removeprefix('/proc/sys/').replace('/', '.')}" if path.startswith("/proc/sys/") else path
+    return Support("no", f"this kernel ({host.release}) has no {name}", need_of(key).kernel, "file")
 
 
 def feature_file(host: Host) -> str:
@@ -143,29 +254,60 @@ def feature_file(host: Host) -> str:
     return next((path for path in _FEATURE_FILES if host.kernel.exists(path)), _FEATURE_FILES[-1])
 
 
-def _probe_file(host: Host, control: Control, knob: Knob) -> Support:
-    if control.name != "sched.feature":
-        path = file_path(knob)
-        if host.kernel.exists(path):
-            return Support("yes")
-        return Support("no", f"this kernel ({host.release}) has no {path}", _file_remedy(knob))
-    words = host.text(feature_file(host)).split()
-    if not words:
-        return Support("no", f"{feature_file(host)} cannot be read", "mount -t debugfs none /sys/kernel/debug, as root")
-    if knob.part in words or f"NO_{knob.part}" in words:
-        return Support("yes")
-    return Support("no", f"this kernel ({host.release}) has no scheduler feature {knob.part}", _file_remedy(knob))
+def _probe_file(host: Host, knob: Knob) -> Support:
+    if knob.control == "sched.feature":
+        words = host.text(feature_file(host)).split()
+        there = knob.part in words or f"NO_{knob.part}" in words
+        return Support("yes") if there else _missing_feature(host, knob.key, knob.part)
+    path = file_path(knob)
+    return Support("yes") if host.kernel.exists(path) else _missing_path(host, knob.key, path)
 
 
-def _file_remedy(knob: Knob) -> str:
-    return f"a kernel that has it: {knob.source}"
+def _missing_feature(host: Host, key: str, name: str) -> Support:
+    need = need_of(key).kernel
+    if any(host.kernel.exists(path) for path in _FEATURE_FILES):
+        return Support("no", f"this kernel ({host.release}) has no scheduler feature {name}", need, "file")
+    if any(mount.point == _DEBUG for mount in host.kernel.mounts()):
+        reason = f"this kernel ({host.release}) lists no scheduler features in {_DEBUG}"
+        return Support("no", reason, f"{need}, built with CONFIG_SCHED_DEBUG", "file")
+    remedy = f"mount -t debugfs none {_DEBUG}; the feature itself needs {need}"
+    return Support("no", f"debugfs is not mounted, and scheduler features are listed in {_DEBUG} only", remedy, "mount")
 
 
-def _probe_block(host: Host, knob: Knob) -> Support:
+# --- block queues ---------------------------------------------------------------------------------------------------
+
+
+def _probe_block(host: Host, control: Control, knob: Knob) -> Support:
+    """One disk with the file is enough; reading it tells whether its feature is set up there."""
     from cotune.host.devices import disk_names
 
-    file = knob.key.removeprefix("block.")
+    file = control.parts[knob.part].files["any"]
+    refused = False
     for name in disk_names(host.kernel):
-        if host.kernel.exists(f"{host.kernel.realpath(f'/sys/block/{name}')}/queue/{file}"):
+        try:
+            host.kernel.read(f"{host.kernel.realpath(f'/sys/block/{name}')}/queue/{file}")
+        except OSError as error:
+            refused = refused or error.errno == errno.EINVAL
+        else:
             return Support("yes")
-    return Support("no", f"no block device here has queue/{file}", "a device whose driver has it")
+    return _no_throttling(knob.key) if refused else _missing_queue_file(host, knob.key, knob.part, "")
+
+
+def _no_throttling(key: str) -> Support:
+    return Support("no", "writeback throttling is not set up on this queue", need_of(key).kernel, "device")
+
+
+def _missing_queue_file(host: Host, key: str, part: str, queue: str) -> Support:
+    """Why a file is not in a disk's ``queue`` directory; without one, in that of no disk."""
+    name = part.removeprefix("iosched/")
+    if name not in TUNABLES:
+        reason = f"{'this disk' if queue else 'no disk here'} has {'no ' if queue else ''}queue/{name}"
+        return Support("no", reason, need_of(key).kernel, "device")
+    scheduler, option = TUNABLES[name]
+    menu = host.text(f"{queue}/scheduler").split() if queue else []
+    active = next((word.strip("[]") for word in menu if word.startswith("[")), "none")
+    reason = f"{name} belongs to the scheduler {scheduler}, " + (
+        f"and this disk uses {active}" if queue else "which no disk here uses"
+    )
+    remedy = f"scheduler: {scheduler} in the same entry of host.block ({option}, or its module)"
+    return Support("no", reason, remedy, "device")

@@ -13,6 +13,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from cotune.kernel.port import Project, Quota
@@ -29,7 +30,13 @@ _PROJECT_INHERIT = 0x200
 _DQBLK = struct.Struct("=8QI4x")
 _GET_QUOTA = 0x800007
 _SET_QUOTA = 0x800008
+_QUOTA_ON = 0x800002
 _PROJECT_QUOTA = 2
+# struct fs_quota_statv (include/uapi/linux/dqblk_xfs.h): version, padding, flags and much else
+_GET_STATE = ord("X") << 8 | 8
+_STATE_SIZE = 256
+_STATE_VERSION = 1
+_PROJECT_ENFORCED = 1 << 5
 _LIMITS_VALID = 1 | 4  # QIF_BLIMITS, QIF_ILIMITS
 _KIB = 1024
 
@@ -110,6 +117,22 @@ def set_quota(device: str, project: int, quota: Quota) -> None:
     hard, soft = (-(-size // _KIB) for size in (quota.hard, quota.soft))
     block = _DQBLK.pack(hard, soft, 0, quota.inodes_hard, quota.inodes_soft, 0, 0, 0, _LIMITS_VALID)
     _quotactl(_SET_QUOTA, device, project, block)
+
+
+def quota_enforced(device: str) -> bool:
+    """Whether limits of projects bind on the file system of a block device. Raises OSError."""
+    state = _quotactl(_GET_STATE, device, 0, bytes((_STATE_VERSION,)).ljust(_STATE_SIZE, b"\0"))
+    return bool(int.from_bytes(state[2:4], sys.byteorder) & _PROJECT_ENFORCED)
+
+
+def enforce_quota(device: str) -> None:
+    """Let limits of projects bind, for as long as the file system is mounted. Raises OSError.
+
+    A remount with prjquota only shows the option (seen on Linux 6.1): ext4_remount enables quotas on the way from
+    read-only to writable alone (fs/ext4/super.c).
+    """
+    if not quota_enforced(device):
+        _quotactl(_QUOTA_ON, device, 0, b"")
 
 
 def _quotactl(command: int, device: str, project: int, block: bytes) -> bytes:

@@ -83,7 +83,10 @@ class Kernel(Protocol):
         """Mounted file systems, in mount order."""
 
     def remount(self, point: str, options: Sequence[str]) -> None:
-        """Change the given mount option words of the file system mounted at ``point`` and keep all others."""
+        """Change the given mount option words of the file system mounted at ``point`` and keep all others.
+
+        ``prjquota`` also begins to enforce the limits, which a remount alone does not (seen on Linux 6.1).
+        """
 
     def mount(self, fstype: str, source: str, point: str, options: Sequence[str]) -> None:
         """Mount a file system at an existing directory."""
@@ -108,3 +111,6 @@ class Kernel(Protocol):
 
     def set_quota(self, point: str, project: int, quota: Quota) -> None:
         """Set the limits of a project on the file system mounted at ``point``. ESRCH without project quota."""
+
+    def quota_enforced(self, point: str) -> bool:
+        """Whether limits of projects bind on the file system mounted at ``point``. ESRCH without project quota."""

@@ -155,6 +155,10 @@ class RealKernel:
         from cotune.kernel.remount import remount
 
         remount(self._mounted(point), options)
+        if "prjquota" in options:
+            from cotune.kernel import admin
+
+            admin.enforce_quota(self._device_of(point))
 
     def mount(self, fstype: str, source: str, point: str, options: Sequence[str]) -> None:
         self._need_running_host(point)
@@ -201,6 +205,12 @@ class RealKernel:
         from cotune.kernel import admin
 
         admin.set_quota(self._device_of(point), project, quota)
+
+    def quota_enforced(self, point: str) -> bool:
+        self._need_running_host(point)
+        from cotune.kernel import admin
+
+        return admin.quota_enforced(self._device_of(point))
 
     def _need_running_host(self, path: str) -> None:
         if self._root != "/":

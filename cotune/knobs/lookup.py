@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from cotune.controls import CONTROLS
+from cotune.controls.base import Control
 from cotune.errors import UsageError
 from cotune.knobs import BY_KEY, KNOBS
 from cotune.knobs.base import Knob
@@ -18,10 +19,24 @@ def knob_files(knob: Knob) -> dict[str, str]:
     if control.scope == "file":
         return {"any": file_path(knob)}
     files: dict[str, str] = {}
-    for form in (control, CONTROLS[control.v2] if control.v2 else control):
-        if knob.part in form.parts:
-            files = {**form.parts[knob.part].files, **files}
-    return files or dict(next(iter(control.parts.values())).files)
+    for form in knob_forms(knob):
+        files.update(form.parts[knob.part].files if knob.part in form.parts else next(iter(form.parts.values())).files)
+    return files
+
+
+def knob_forms(knob: Knob) -> list[Control]:
+    """The controls a knob is part of: one for cgroup v1 and v2 alike, or one for each.
+
+    A knob that is lowered into another part (cpu.smt_expeller) has the control it names.
+    """
+    control = CONTROLS[knob.control]
+    forms = [control, CONTROLS[control.v2]] if control.v2 else [control]
+    return [form for form in forms if knob.part in form.parts] or [control]
+
+
+def other_names(knob: Knob) -> list[str]:
+    """Names the file of a knob has on some kernels, beside those of :func:`knob_files`."""
+    return [name for form in knob_forms(knob) if knob.part in form.parts for name in form.parts[knob.part].also]
 
 
 def file_path(knob: Knob) -> str:
@@ -34,7 +49,7 @@ def find_knobs(word: str) -> list[Knob]:
     """The knobs a word means: by key, else by kernel file, else by the end of the key. Empty when it means none."""
     if word in BY_KEY:
         return [BY_KEY[word]]
-    by_file = [knob for knob in KNOBS if word in knob_files(knob).values()]
+    by_file = [knob for knob in KNOBS if word in (*knob_files(knob).values(), *other_names(knob))]
     return by_file or [knob for knob in KNOBS if knob.key.endswith(f".{word}")]
 
 

@@ -136,8 +136,9 @@ KNOBS = (
     _flag(
         "prjquota",
         "Project quota enforced",
-        "Enforces the limits of projects. Needs the features project and quota. It cannot be switched off again while "
-        "the file system is mounted, so switching it on needs --allow-irreversible.",
+        "Enforces the limits of projects. Needs the features project and quota. A remount with prjquota only shows the "
+        "option, so cotune has the kernel enforce the limits as well (quotactl Q_QUOTAON). The option cannot be taken "
+        "away again while the file system is mounted, so switching it on needs --allow-irreversible.",
     ),
     _option(
         "data",

@@ -129,7 +129,7 @@ def _each_cache(one: dict[str, Any]) -> dict[str, Any]:
 
 _CACHE_DOC = (
     "Percent become the bits of the capacity mask that cover them, rounded outwards: at least the fewest bits the "
-    'hardware takes. A mapping gives each cache its own, by the id in schemata: {"0": 50%, "1": 0xf}. The class '
+    "hardware takes. A mapping gives each cache its own, by the id in schemata: {0: 50%, 1: 0xf}. The class "
     "default is the group of all tasks without another class."
 )
 _CDP = " Only while resctrl is mounted with {option}, which host.resctrl.mount asks for."

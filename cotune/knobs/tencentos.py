@@ -27,7 +27,7 @@ KNOBS = (
         "memory.pagecache_max_ratio",
         "Page cache limit in percent",
         Integer(5, 100),
-        "memory.pagecache_max_ratio",
+        "memory.limit",
         "Most of the group's memory limit that may be page cache; 100 is no limit. Needs a memory limit, and counts "
         "only with vm.pagecache_limit_global 0, which cotune sets.",
         _TREE,

@@ -27,6 +27,9 @@ MAX_NODES = 50_000
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_IN_SCALARS = re.compile("[\x00\ud800-\udfff]")
 # libyaml compares every %TAG directive with all others: a megabyte of them takes it half a minute.
+#: Classes, whose values may be mappings of cache id → value, and how deep those mappings lie.
+_CACHE_IDS = ("host", "resctrl", "classes")
+_CACHE_IDS_DEPTH = 6
 _TAG_DIRECTIVE = re.compile(r"^%TAG\b", re.MULTILINE)
 
 
@@ -47,10 +50,23 @@ class Document:
 def parse_document(data: bytes, name: str) -> Document:
     """Parse one profile. ``name`` is the file name for messages. Raises ProfileError."""
     text = _decode(data, name)
-    root = _Composer(text, name).document()
+    composer = _Composer(text, name)
+    root = composer.document()
     document = Document(name, {}, {}, {})
     document.data.update(_expand(root, document, (), ""))
+    _check_numbers(document, composer.numbers)
     return document
+
+
+def _check_numbers(document: Document, numbers: set[_Position]) -> None:
+    """Keys written as numbers only stand for the ids of caches: elsewhere text was meant. Raises ProfileError."""
+    wrong = [
+        Problem(origin._replace(path=""), f"a key must be text, found {path[-1]}", "put it in quotes")
+        for path, origin in document.keys.items()
+        if (origin.line, origin.column) in numbers and path[:3] != _CACHE_IDS
+    ]
+    if wrong:
+        raise ProfileError(list(dict.fromkeys(wrong)))
 
 
 def _refuse(name: str, message: str, hint: str, line: int = 0, column: int = 0) -> NoReturn:
@@ -115,6 +131,8 @@ class _Composer:
         self.name = name
         self.problems: list[Problem] = []
         self.anchors: dict[str, _Node | None] = {}
+        #: where keys are that are written as numbers
+        self.numbers: set[_Position] = set()
         self.events = self._parse()
 
     def document(self) -> _Node:
@@ -239,7 +257,7 @@ class _Composer:
         # _entries reads on only when asked, so a key is judged before its value is composed
         for key in entries:
             value = next(entries)
-            if not self._key_allowed(key):
+            if not self._key_allowed(key, depth):
                 continue
             name = str(key.value)
             if name in result:
@@ -250,12 +268,15 @@ class _Composer:
             result[name] = (key.position, value)
         return result
 
-    def _key_allowed(self, key: _Node) -> bool:
+    def _key_allowed(self, key: _Node, depth: int) -> bool:
         if isinstance(key.value, str):
             # only the plain spelling is YAML's merge key, but nobody means a key of that name
             if key.value == "<<":
                 self._problem("merge keys (<<) are not supported", "use include to share settings", key.position)
             return key.value != "<<"
+        if depth == _CACHE_IDS_DEPTH and isinstance(key.value, int) and not isinstance(key.value, bool):
+            self.numbers.add(key.position)
+            return True
         if isinstance(key.value, (dict, list)):
             hint = "put text with { } or [ ] in quotes"
         else:

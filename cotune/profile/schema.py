@@ -254,7 +254,11 @@ def _group() -> Schema:
     io = families.setdefault("io", _mapping("", {}))["properties"]
     for key, kind in IO_LISTS.items():
         entries = _io_list(kind)
-        io[key] = {"description": io[key]["description"], "anyOf": [io[key], entries]} if key in io else entries
+        if key in io:  # one value for all disks, or a list
+            texts = {word: io[key].pop(word) for word in ("title", "description") if word in io[key]}
+            io[key] = texts | {"anyOf": [io[key], entries]}
+        else:
+            io[key] = entries
     return _mapping(
         "",
         {

@@ -222,7 +222,9 @@ def _elsewhere(key: str, path: Path) -> str:
         return ""
     word = _KERNEL_FILES.get(f"{path[-1]}.{key}" if path else key) or _KERNEL_FILES.get(key, key)
     places = _places().get(_bare(word)) or _places().get(_bare(_KERNEL_WORDS.sub("", word))) or ()
-    ranked = sorted(places, key=lambda place: (place.split(".")[0] != str(path[0] if path else ""), len(place)))
+    top = str(path[0] if path else "")
+    near = [place for place in places if place.split(".")[0] == top]
+    ranked = sorted(near or places, key=len)
     if path[:1] == ("groups",) and len(path) > 1:
         ranked = [place.replace("groups.NAME", dotted(path[:2]), 1) for place in ranked]
     return f"did you mean {' or '.join(ranked[:2])}?" if ranked else ""

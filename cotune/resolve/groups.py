@@ -12,7 +12,7 @@ from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.host.cgroups import Hierarchy, clean_group, descendants, find_groups, is_pattern, parents, specificity
 from cotune.host.facts import Host
 from cotune.host.forms import Form, find_form, has_version, part_file
-from cotune.host.support import missing_controller, no_dialect, probe
+from cotune.host.support import Support, probe
 from cotune.knobs import BY_KEY, section
 from cotune.knobs.base import Knob
 from cotune.knobs.types import Share
@@ -52,6 +52,7 @@ class GroupResolver:
         self.there: dict[str, bool] = {}
         self.reaching: list[_Reach] = []
         self.forms: dict[str, Form] = {}
+        self.supports: dict[str, Support] = {}
         self.members = MemberResolver(profile, host, out)
 
     def run(self) -> None:
@@ -116,6 +117,12 @@ class GroupResolver:
             self.forms[control] = find_form(self.host, control)
         return self.forms[control]
 
+    def _support(self, knob: Knob) -> Support:
+        """Whether a knob works here; each is asked for once."""
+        if knob.key not in self.supports:
+            self.supports[knob.key] = probe(self.host, knob)
+        return self.supports[knob.key]
+
     def _hierarchies(self, knobs: list[tuple[Knob, Value | Share, Origin, str | None]]) -> list[Hierarchy]:
         """The hierarchies that have a file for one of a group's knobs, once each."""
         found: dict[Hierarchy, None] = {}
@@ -171,15 +178,11 @@ class GroupResolver:
     ) -> None:
         resource = f"cgroup:{group or '/'}"
         control, hierarchy = self._form(knob.control)
-        if hierarchy is None:
-            support = missing_controller(self.host, control.controller)
-            self._unsupported(resource, knob, support.reason, support.remedy, origin)
+        file = part_file(self.host, hierarchy, control.parts.get(knob.part)) if hierarchy else None
+        if hierarchy and self._approximate(name, data, group, rank, knob, value, origin, file):
             return
-        file = part_file(self.host, hierarchy, control.parts.get(knob.part))
-        if self._approximate(name, data, group, rank, knob, value, origin, file):
-            return
-        if file is None:
-            support = no_dialect(control, hierarchy)
+        support = self._support(knob)
+        if hierarchy is None or file is None or support.kind == "boot" and support.state == "no":
             self._unsupported(resource, knob, support.reason, support.remedy, origin)
             return
         unit = hierarchy.dir(group)
@@ -187,6 +190,9 @@ class GroupResolver:
             reason = f"the group does not exist in the {control.controller} hierarchy"
             self._unsupported(resource, knob, reason, "create it, or set create: true", origin)
             return
+        if not isinstance(value, Share) and (lost := control.narrowed(knob.part, value, file)):
+            self._unsupported(resource, BY_KEY[lost.knob], lost.reason, lost.remedy, origin)
+            value = lost.value
         row = control.row(knob.part, row)
         target = Target(control.name, knob.part, resource, unit, f"{unit}/{file}", row, knob.key)
         setting = Setting(target, value, origin, approximates=approximates)
@@ -209,7 +215,7 @@ class GroupResolver:
         """Want another knob in the place of one this kernel lacks, where the profile allows that."""
         instead = APPROXIMATIONS.get(knob.key)
         allowed = self.profile.data.get("defaults", {}).get("unsupported") == "approximate"
-        if instead is None or not allowed or (file is not None and probe(self.host, knob).state != "no"):
+        if instead is None or not allowed or (file is not None and self._support(knob).state != "no"):
             return False
         other = BY_KEY[instead.knob]
         converted = instead.convert(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from cotune.controls.resctrl import DEFAULT
@@ -43,7 +44,10 @@ class MemberResolver:
     ) -> None:
         """Take note of one group of the profile with the cgroups it matches and how well."""
         if _KNOB in data:
-            everywhere = tuple(hierarchies or self.host.layout.hierarchies())
+            layout = self.host.layout
+            # on cgroup v1 a unit without limits of its own is only in systemd's own tree
+            units = (layout.named.get("systemd"), layout.unified) if "systemd" in data["match"] else ()
+            everywhere = tuple(dict.fromkeys([*(hierarchies or layout.hierarchies()), *(h for h in units if h)]))
             origin = self.profile.origin("groups", name, _KNOB)
             self.wishes += [_Wish(rank, group, data[_KNOB], everywhere, origin) for group, rank in matched]
 
@@ -68,7 +72,7 @@ class MemberResolver:
         support = Support("no", f"there is no resctrl class {wish.name}", f"host.resctrl.classes.{wish.name}")
         if resctrl is None and class_dir(DEFAULT) not in coming:
             support = not_mounted(self.host)
-        self.out.unsupported.append(UnsupportedKnob(wish.resource, _KNOB, *support[1:], wish.origin))
+        self.out.unsupported.append(UnsupportedKnob(wish.resource, _KNOB, support.reason, support.remedy, wish.origin))
         return False
 
     def _processes(self, wish: _Wish) -> set[int]:
@@ -100,6 +104,7 @@ class MemberResolver:
     def _move(self, chosen: dict[int, _Wish], classes: dict[int, str]) -> None:
         inside: dict[_Wish, int] = {}
         outside: dict[_Wish, list[Move]] = {}
+        chosen.pop(os.getpid(), None)  # gone before it matters, and there again at every look
         for pid, wish in sorted(chosen.items()):
             for tid in self._threads(pid):
                 now = classes.get(tid, DEFAULT)

@@ -93,8 +93,8 @@ class MountResolver:
         reason, remedy = "", NEED_FEATURES
         if not has_project_quota(self.kernel, mount.point):
             reason = "the file system lacks the features project and quota, or its quotas cannot be read"
-        elif "prjquota" not in mount.super_options and item.get("options", {}).get("prjquota") is not True:
-            reason = "the file system is mounted without prjquota: nothing would enforce the limits"
+        elif not (item.get("options", {}).get("prjquota") is True or ext4_options(self.kernel, mount)["prjquota"]):
+            reason = "prjquota is not in force on the file system: nothing would enforce the limits"
             remedy = "set options: {prjquota: true} beside it (--allow-irreversible), or mount it with prjquota"
         for directory, wanted in projects.items():
             place = ("host", "mounts", index, "quota", "project", directory)

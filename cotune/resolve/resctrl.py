@@ -76,8 +76,9 @@ class ResctrlResolver:
                 return
             support = Support("no", "nothing can be mounted below another root", "run cotune on that host")
         if wanted:
-            item = UnsupportedKnob("resctrl", _MOUNT, support.reason, support.remedy, self._origin("mount"))
-            self.out.unsupported.append(item)
+            self.out.unsupported.append(
+                UnsupportedKnob("resctrl", _MOUNT, support.reason, support.remedy, self._origin("mount"))
+            )
         for name, item in self.classes.items():
             for key in item:
                 self._unsupported(name, f"resctrl.{key}", support, self._origin("classes", name, key))
@@ -232,10 +233,11 @@ class ResctrlResolver:
             masks[resource] = _left_over(resctrl, [masks[other] for other in before])
         wanted: dict[str, Origin] = {setting.target.resource: setting.origin for setting in by_mode}
         for setting in self.out.settings:
-            if setting.target.control == "resctrl.schemata" and setting.target.part != BANDWIDTH:
-                cache, _, number = str(setting.target.row).partition(":")
-                masks[setting.target.resource].setdefault(cache, {})[int(number)] = int(setting.value)  # type: ignore[call-overload]
-                wanted.setdefault(setting.target.resource, setting.origin)
+            target, value = setting.target, setting.value
+            if target.control == "resctrl.schemata" and target.part != BANDWIDTH and isinstance(value, int):
+                cache, _, number = str(target.row).partition(":")
+                masks[target.resource].setdefault(cache, {})[int(number)] = value
+                wanted.setdefault(target.resource, setting.origin)
         for text, involved in _clashes(resctrl, modes, masks):
             origin = next((wanted[resource] for resource in involved if resource in wanted), None)
             if origin is not None:  # else it is so already, and no business of this profile
@@ -273,7 +275,10 @@ def _clashes(
             for number, mask in masks[resource].get(cache, {}).items():
                 where = f"{resource} is exclusive, but in {cache}:{number} its mask {mask:x}"
                 if mask & limits.shareable:
-                    yield f"{where} has bits that hardware uses as well (shareable_bits {limits.shareable:x})", (resource,)
+                    yield (
+                        f"{where} has bits that hardware uses as well (shareable_bits {limits.shareable:x})",
+                        (resource,),
+                    )
                 for other in masks:
                     shared = [masks[other].get(name, {}).get(number, 0) for name in _halves(cache)]
                     if other != resource and (clash := next((one for one in shared if one & mask), 0)):

@@ -12,7 +12,8 @@ from cotune.host.facts import Host
 from cotune.host.tasks import group_of
 from cotune.model import Refusal, Resolved, Setting
 
-BOOT_WORD = "cgwb_v1"
+#: ANCK's word and openEuler's; mainline and TencentOS have no cgroup writeback on version 1.
+BOOT_WORDS = frozenset(("cgwb_v1", "cgroup1_writeback"))
 _SMALLEST = 2**20
 _WRITES = ("write_bps", "write_iops")
 
@@ -23,11 +24,11 @@ def check_writeback(host: Host, resolved: Resolved) -> None:
     limits = [setting for setting in limits if setting.value != CONTROLS["io.throttle"].parts["write_bps"].fresh]
     if not limits:
         return
-    if BOOT_WORD not in host.boot_words:
+    if not BOOT_WORDS & host.boot_words:
         names = ", ".join(sorted({setting.target.resource for setting in limits}))
         resolved.notes.append(
-            f"{names}: the kernel was not booted with {BOOT_WORD}, so on cgroup v1 only direct writes are limited; "
-            "buffered ones are not"
+            f"{names}: without cgroup writeback only direct writes are limited on cgroup v1, buffered ones are not "
+            f"(boot word {' on ANCK, '.join(sorted(BOOT_WORDS, reverse=True))} on openEuler)"
         )
         return
     for setting in limits:

@@ -238,21 +238,27 @@ def _holding(machine: Machine, path: str) -> FileSystem:
 
 def quota(machine: Machine, point: str, project: int) -> Quota:
     """quotactl Q_GETQUOTA. ESRCH without the project quota feature, mounted with prjquota or not."""
-    limits = _limits(machine, point)
+    limits = machine.extra.get("quotas", {}).get(_quota_device(machine, point), {})
     return Quota(*limits.get(str(project), (0, 0, 0, 0)))
 
 
 def set_quota(machine: Machine, point: str, project: int, quota: Quota) -> None:
     """quotactl Q_SETQUOTA: sizes become whole KiB, rounded up; a soft limit above the hard one is accepted."""
-    limits = _limits(machine, point)
+    quotas: dict[str, dict[str, list[int]]] = machine.extra.setdefault("quotas", {})
+    limits = quotas.setdefault(_quota_device(machine, point), {})
     sizes = [-(-size // _KIB) * _KIB for size in (quota.hard, quota.soft)]
     limits[str(project)] = [*sizes, quota.inodes_hard, quota.inodes_soft]
 
 
-def _limits(machine: Machine, point: str) -> dict[str, list[int]]:
+def quota_enforced(machine: Machine, point: str) -> bool:
+    """quotactl Q_XGETQSTATV. A remount with prjquota counts as the port's, which enforces with quotactl Q_QUOTAON."""
+    return bool(machine.filesystems[_quota_device(machine, point)].numbers["prjquota"])
+
+
+def _quota_device(machine: Machine, point: str) -> str:
+    """The device mounted at ``point``, which must keep project quota."""
     mounted = [m.spec.device for m in machine.mount_points if m.spec.point == point]
     fs = machine.filesystems.get(mounted[-1]) if mounted else None
     if fs is None or not ext4.has_project_quota(fs):
         refuse(errno.ESRCH)
-    quotas: dict[str, dict[str, list[int]]] = machine.extra.setdefault("quotas", {})
-    return quotas.setdefault(mounted[-1], {})
+    return mounted[-1]

@@ -157,6 +157,10 @@ class FaultyKernel:
         self._strike("quota", point)
         self.inner.set_quota(point, project, quota)
 
+    def quota_enforced(self, point: str) -> bool:
+        """Kernel.quota_enforced; not counted."""
+        return self.inner.quota_enforced(point)
+
     def _strike(self, operation: str, path: str) -> None:
         """Count, then carry out every fault that is due; the first errno among them ends the operation."""
         self.counts[operation] += 1

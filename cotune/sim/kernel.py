@@ -223,6 +223,11 @@ class SimKernel:
         with _naming(point):
             ext4_admin.set_quota(self._machine, self._names.existing(point), project, quota)
 
+    def quota_enforced(self, point: str) -> bool:
+        """Whether limits of projects bind on the file system mounted at ``point``."""
+        with _naming(point):
+            return ext4_admin.quota_enforced(self._machine, self._names.existing(point))
+
     # --- what the port does not offer -------------------------------------------------------------------------------
 
     def mode(self, path: str) -> int:

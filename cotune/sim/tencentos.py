@@ -177,8 +177,10 @@ def _write_async(machine: Machine, value: int) -> None:
 
 
 def _rue_core() -> Controller:
-    """One priority per hierarchy, 0 the highest; not inherited."""
-    return _starting("core", (number_file(PRIORITY, 0, 7, where=Where.CHILD),), {PRIORITY: 0})
+    """One priority per hierarchy that has controllers, 0 the highest; not inherited."""
+    file = number_file(PRIORITY, 0, 7, where=Where.CHILD)
+    with_controllers = file._replace(shown=lambda group: not group.hierarchy.key.startswith("name="))
+    return _starting("core", (with_controllers,), {PRIORITY: 0})
 
 
 def _rue_cpu() -> Controller:

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Prepare the guest of tests/vm; safe to run again, and quick when there is nothing to do.
 #
-# 1. System packages: QEMU, a static busybox and mkfs.ext4; installed as root, only named as an ordinary user.
+# 1. System packages: QEMU and a static busybox; installed as root, only named as an ordinary user.
 # 2. .cache/guest: a kernel with its modules, unpacked from Debian's package, which is not installed. Needs no root.
 #
 # Whatever cannot be had is said, and tests/vm is skipped with the reason: this script never fails.
@@ -62,7 +62,7 @@ fetch_kernel() {
 
 case $(uname -m) in
 x86_64)
-    install_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static mkfs.ext4:e2fsprogs
+    install_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static
     fetch_kernel
     ;;
 *) say "tests/vm knows x86-64 only; it is skipped" ;;

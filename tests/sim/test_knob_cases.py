@@ -4,36 +4,39 @@ A case names its knob and the simulated kernel (or a list of kernels on which al
 write, with ``VALUE`` where a value goes (left out: the place of the example in the catalogue, for the cgroup
 ``offline`` or the disk of /data).
 
-- ``file`` is the kernel file, whose directory is made where it is a cgroup that does not exist; ``setup`` brings the
-  host into the state the case needs: a list of ``mkdir: DIR``, ``write: {file, text}`` (in a cgroup made for it),
-  ``remount: {point, words}``, ``unmount: POINT``, ``run: {name, arguments}`` (a tool) or ``usage: {cgroup, size,
-  reclaimable}`` (bytes of memory in use).
-- ``change``: with ``value`` in the profile the file then ``reads`` this text (a line of it is enough); a rollback
-  gives back the whole text from before, unless ``stays`` says what it reads then and ``why``. ``text`` is written to
-  the file first; ``also`` maps other files to what they read then, and they are rolled back as well.
+- ``file`` is the kernel file (or what tests/sim/case_kernel.py makes look like one), whose directory is made where it
+  is a cgroup that does not exist; ``setup`` brings the host into the state the case needs: a list of ``mkdir: DIR``,
+  ``write: {file, text}`` (in a cgroup made for it), ``mount: {fstype, source, point, words}``, ``remount: {point,
+  words}``, ``unmount: POINT``, ``run: {name, arguments}`` (a tool) or ``usage: {cgroup, size, reclaimable}`` (bytes of
+  memory in use). ``hardware`` gives the kernel one of the machines of tests/sim/case_kernel.py.
+- ``change``: with ``value`` in the profile the file then ``reads`` this text (a line of it is enough), or ``lacks``
+  this line; a rollback gives back the whole text from before, unless ``stays`` says what it reads then and ``why``.
+  ``text`` is written to the file first; ``also`` maps other files to what they read then (``(absent)`` for one that is
+  gone), and they are rolled back as well.
 - ``nothing``: with ``value`` in the profile and ``text`` written to the file before (left out: as it is), there is
   nothing to do. The default, the value 0 where it is one, and the value as the kernel prints it belong here.
 - ``refused``: the kernel's own answer to ``text``: an ``errno``, ``reads`` where it takes it and makes something else
-  of it, or both where it keeps what it refused. ``profile: VALUE`` says what the profile refuses (exit 2) before the
-  kernel sees it.
+  of it, or both where it keeps what it refused; ``mkdir`` is a directory to make instead. ``profile: VALUE`` says what
+  the profile refuses (exit 2) before the kernel sees it.
 - ``skipped``: with ``value`` in the profile the knob is reported as not available here, for a ``reason`` that has
   these words in it, and nothing is planned.
+- ``pending``: the same for what only an unmount or a reboot can bring there (``text`` is written before). A knob that
+  has one needs no ``change``.
+- ``denied``: with ``value`` in the profile (and ``text`` written before) the plan is refused, for a ``reason``.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cotune.errors import ProfileError
+from cotune.errors import PlanRefused, ProfileError
 from cotune.host.facts import Host
 from cotune.journal import Journal
-from cotune.kernel.port import Kernel
 from cotune.knobs import BY_KEY, KNOBS
 from cotune.knobs.examples import placed
 from cotune.ledger import Ledger
@@ -41,9 +44,11 @@ from cotune.model import Plan
 from cotune.planning import Options, make_plan
 from cotune.profile.load import Profile, load_profile
 from cotune.rollback import Selection, rollback
-from cotune.sim.kernel import SimKernel
+from cotune.sim.kernel import KERNELS, SimKernel
+from cotune.sim.resctrl_spec import MACHINES
 from cotune.state import given_state
 from tests.conftest import SUMMARY
+from tests.sim.case_kernel import HARDWARE, CaseKernel
 from tests.sim.lab import run
 
 FOLDER = Path(__file__).parent.parent / "cases" / "knobs"
@@ -73,8 +78,18 @@ def parts(kind: str) -> list[Any]:
     return [
         pytest.param(case, entry, id=f"{name_of(case)}-{entry.get('value', entry.get('text', index))}")
         for case in CASES
+        if case["kernel"] in KERNELS
         for index, entry in enumerate(case.get(kind, []))
     ]
+
+
+@pytest.fixture(autouse=True)
+def hardware(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine a case names."""
+    callspec = getattr(request.node, "callspec", None)
+    case: Case = callspec.params.get("case", {}) if callspec else {}
+    if "hardware" in case:
+        monkeypatch.setitem(MACHINES, case["kernel"], HARDWARE[case["hardware"]])
 
 
 class Bench:
@@ -82,7 +97,7 @@ class Bench:
 
     def __init__(self, case: Case, folder: Path) -> None:
         self.case, self.folder = case, folder
-        self.kernel = SimKernel(case["kernel"])
+        self.kernel = CaseKernel(case["kernel"], "AuthenticAMD" if case.get("hardware") == "amd" else "")
         for step in case.get("setup", []):
             prepare(self.kernel, step)
         make_cgroup(self.kernel, case["file"])
@@ -93,22 +108,12 @@ class Bench:
         return Host(self.kernel)
 
     def text(self, file: str = "") -> str:
-        """What the case's file reads, or another one; for a mount point its options."""
-        file = file or self.case["file"]
-        if file.startswith("mount:"):
-            return "\n".join(option_lines(self.kernel, file.removeprefix("mount:")))
-        if file.startswith("run:"):
-            name, *arguments = file.removeprefix("run:").split(" ")
-            return self.kernel.tool(name, arguments)
-        return self.kernel.read(self.kernel.realpath(file))
+        """What the case's file reads, or another one."""
+        return self.kernel.text(file or self.case["file"])
 
     def write(self, text: str) -> None:
         """Write straight to the file, past cotune."""
-        file: str = self.case["file"]
-        if file.startswith("mount:"):
-            self.kernel.remount(file.removeprefix("mount:"), text.split(","))
-        else:
-            self.kernel.write(self.kernel.realpath(file), text)
+        self.kernel.change(self.case["file"], text)
 
     def plan(self, value: Any) -> Plan:
         """What an apply with this value would do."""
@@ -123,14 +128,6 @@ class Bench:
         return load_profile([str(path)])
 
 
-def option_lines(kernel: Kernel, point: str) -> Iterator[str]:
-    """The words of the mount table and of /proc/fs/ext4 for one mount point."""
-    mount = next(mount for mount in reversed(kernel.mounts()) if mount.point == point)
-    yield from (*mount.options, *mount.super_options)
-    device = kernel.realpath(f"/sys/dev/block/{mount.device}").rpartition("/")[2]
-    yield from kernel.read(f"/proc/fs/ext4/{device}/options").splitlines()
-
-
 def prepare(kernel: SimKernel, step: dict[str, Any]) -> None:
     (kind, what), *_ = step.items()
     if kind == "mkdir":
@@ -142,6 +139,8 @@ def prepare(kernel: SimKernel, step: dict[str, Any]) -> None:
         kernel.set_usage(kernel.realpath(what["cgroup"]), what["size"], what.get("reclaimable", 0))
     elif kind == "remount":
         kernel.remount(what["point"], what["words"])
+    elif kind == "mount":
+        kernel.mount(what["fstype"], what["source"], what["point"], what["words"])
     elif kind == "unmount":
         kernel.unmount(what)
     elif kind == "run":
@@ -172,11 +171,17 @@ def shows(text: str, wanted: str) -> bool:
     return wanted.strip() in (text.strip(), *(line.strip() for line in text.splitlines()))
 
 
+def arrived(text: str, entry: dict[str, Any]) -> bool:
+    """Whether a file reads what a change is to leave there."""
+    return not shows(text, str(entry["lacks"])) if "lacks" in entry else shows(text, str(entry["reads"]))
+
+
 def test_every_knob_has_every_kind_of_case() -> None:
     lacking = []
     for knob in KNOBS:
         mine = [case for case in CASES if case["knob"] == knob.key]
         kinds = {kind for case in mine for kind in ("change", "nothing", "refused") if case.get(kind)}
+        kinds |= {"change"} if any(case.get("pending") for case in mine) else set()
         # some types take everything the kernel takes
         lacking += [f"{knob.key}: {kind}" for kind in ("change", "nothing", "refused") if kind not in kinds]
     assert lacking == []
@@ -184,6 +189,10 @@ def test_every_knob_has_every_kind_of_case() -> None:
 
 def test_every_case_is_of_a_knob() -> None:
     assert [name_of(case) for case in CASES if case["knob"] not in BY_KEY] == []
+
+
+def test_every_case_has_a_simulated_host() -> None:
+    assert [name_of(case) for case in CASES if case["kernel"] not in KERNELS] == []
 
 
 @pytest.mark.parametrize(("case", "entry"), parts("change"))
@@ -194,10 +203,10 @@ def test_change_and_rollback(case: Case, entry: dict[str, Any], tmp_path: Path) 
     before = bench.text()
     also = {file: bench.text(file) for file in entry.get("also", {})}
     profile = bench.profile(entry["value"])
-    assert not shows(before, str(entry["reads"])), "the file reads this before anything is changed"
+    assert not arrived(before, entry), "the file reads this before anything is changed"
     result = run(bench.kernel, bench.journal, profile, CONSENT)
     assert [item.reason for item in (*result.plan.unsupported, *result.plan.pending)] == []
-    assert shows(bench.text(), str(entry["reads"])), bench.text()
+    assert arrived(bench.text(), entry), bench.text()
     for file, reads in entry.get("also", {}).items():
         assert shows(bench.text(file), str(reads)), (file, bench.text(file))
     assert run(bench.kernel, bench.journal, profile, CONSENT).transaction is None
@@ -217,7 +226,7 @@ def test_nothing_to_do(case: Case, entry: dict[str, Any], tmp_path: Path) -> Non
     if "text" in entry:
         bench.write(str(entry["text"]))
     plan = bench.plan(entry["value"])
-    path = bench.kernel.realpath(case["file"])
+    path = bench.kernel.path(case["file"])
     # a knob may be shown by the name of another that shares its file
     mine = [change for change in plan.changes if change.target.knob == case["knob"] or change.target.path == path]
     assert mine == []
@@ -233,6 +242,27 @@ def test_not_available(case: Case, entry: dict[str, Any], tmp_path: Path) -> Non
     assert [change for change in plan.changes if change.target.knob == case["knob"]] == []
 
 
+@pytest.mark.parametrize(("case", "entry"), parts("pending"))
+def test_needs_an_unmount(case: Case, entry: dict[str, Any], tmp_path: Path) -> None:
+    bench = Bench(case, tmp_path)
+    if "text" in entry:
+        bench.write(str(entry["text"]))
+    plan = bench.plan(entry["value"])
+    assert [item.knob for item in plan.pending] == [case["knob"]]
+    assert entry["reason"] in plan.pending[0].reason
+    assert plan.steps == ()
+
+
+@pytest.mark.parametrize(("case", "entry"), parts("denied"))
+def test_plan_is_refused(case: Case, entry: dict[str, Any], tmp_path: Path) -> None:
+    bench = Bench(case, tmp_path)
+    if "text" in entry:
+        bench.write(str(entry["text"]))
+    with pytest.raises(PlanRefused) as refused:
+        bench.plan(entry["value"])
+    assert entry["reason"] in refused.value.message
+
+
 @pytest.mark.parametrize(("case", "entry"), parts("refused"))
 def test_out_of_range(case: Case, entry: dict[str, Any], tmp_path: Path) -> None:
     bench = Bench(case, tmp_path)
@@ -241,7 +271,7 @@ def test_out_of_range(case: Case, entry: dict[str, Any], tmp_path: Path) -> None
             bench.profile(entry["profile"])
     if "errno" in entry:
         with pytest.raises(OSError) as failure:
-            bench.write(str(entry["text"]))
+            bench.kernel.mkdir(entry["mkdir"]) if "mkdir" in entry else bench.write(str(entry["text"]))
         assert errno.errorcode[failure.value.errno or 0] == entry["errno"]
     elif "reads" in entry:
         bench.write(str(entry["text"]))

@@ -199,6 +199,14 @@ def test_tencentos_diskstats_is_a_switch_that_reads_as_a_table() -> None:
     assert sim.read(path) == ""
 
 
+def test_rue_priorities_belong_to_hierarchies_with_controllers() -> None:
+    sim = SimKernel("tencentos-rue")
+    for hierarchy in ("cpu", "memory", "blkio", "pids"):
+        assert sim.read(f"/sys/fs/cgroup/{hierarchy}/system.slice/cgroup.priority") == "0\n"
+        assert not sim.exists(f"/sys/fs/cgroup/{hierarchy}/cgroup.priority")
+    assert not sim.exists("/sys/fs/cgroup/systemd/system.slice/cgroup.priority")
+
+
 def test_rue_binds_a_memory_group_to_a_blkio_group(attempt: Attempt) -> None:
     sim = with_groups("tencentos-rue")
     path = "/sys/fs/cgroup/memory/a/memcg.bind_blkio"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cotune.controls import CONTROLS
-from cotune.controls.base import Values, Write
+from cotune.controls.base import Value, Values, Write
 from cotune.controls.memory import NO_LIMIT, WatermarkMinAdj
 from cotune.knobs.base import ValueContext
 from cotune.knobs.types import UNLIMITED, Share
@@ -213,17 +213,36 @@ def test_every_control_is_quiet_when_nothing_differs(name: str) -> None:
     assert control.writes(values, dict(values)) == []
 
 
+#: Control, or control and part → a value to try where 5 is none (None: the case tests have the form).
+SAMPLES: dict[str, Value | None] = {
+    "cpuset": "0-3",
+    "cpuset.v2": "0-3",
+    "cpuset.preferred": "0-3",
+    "resctrl.cpus": "0-3",
+    "resctrl.mode": "exclusive",
+    "sysctl": "5",
+    "memory.reaper_switch": 1,
+    **{f"io.cost.{kind}{form} ctrl": "user" for kind in ("qos", "model") for form in ("", ".v2")},
+    # written as 0 or 1 and read as a table; a menu; option words; the answer of a tool; limits read together
+    "memory.oom_control": None,
+    "block.queue": None,
+    "mount.ext4": None,
+    "ext4.features": None,
+    "quota.limits": None,
+}
+
+
 @pytest.mark.parametrize("name", list(CONTROLS))
 def test_what_is_written_reads_back_as_the_same_value(name: str) -> None:
     control = CONTROLS[name]
-    samples = {"cpuset": "0-3", "cpuset.v2": "0-3", "block.queue": "none", "mount.ext4": None, "sysctl": "5"}
     for part in control.parts:
-        value = samples.get(name, 5)
-        if value is None or name in ("memory.oom_control", "block.queue"):
+        value = SAMPLES.get(f"{name} {part}", SAMPLES.get(name, 5))
+        if value is None:
             continue
         canonical = control.canonical(part, value, CONTEXT)
         row = control.row(part, "8:0" if control.rows else None)
         files = control.parts[part].files
-        beside = tuple((other.name, 7) for other in control.parts.values() if other.name != part and other.files == files)
+        others = [other.name for other in control.parts.values() if other.name != part and other.files == files]
+        beside = tuple((other, SAMPLES.get(f"{name} {other}") or 7) for other in others)
         text = control.text(Write(part, canonical, beside), row)
         assert control.parse(part, text, row) == canonical

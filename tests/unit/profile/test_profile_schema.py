@@ -22,7 +22,12 @@ PLACES: dict[str, tuple[str | int, ...]] = {
     "sysctl": ("host", "sysctl"),
     "block": ("host", "block", 0),
     "mount": ("host", "mounts", 0, "options"),
+    "feature": ("host", "mounts", 0, "features"),
+    "jbd2": ("host", "mounts", 0, "jbd2"),
+    "quota": ("host", "mounts", 0, "quota", "project", "g"),
     "throttle": ("groups", "g", "io", "throttle", 0),
+    "weight": ("groups", "g", "io", "weight", 0),
+    "latency": ("groups", "g", "io", "latency", 0),
     "resctrl": ("host", "resctrl", "classes", "g"),
 }
 
@@ -31,17 +36,23 @@ def place(key: str, section: str) -> tuple[str | int, ...]:
     """Where a knob stands in a profile, worked out from its key alone."""
     if section == "sysctl":
         return (*PLACES[section], key)
-    prefixes = {"block": "block.", "mount": "mount.", "throttle": "io.throttle.", "host": "host.", "resctrl": "resctrl."}
-    prefix = prefixes.get(section, "")
-    rest = key.removeprefix(prefix)
-    return (*PLACES[section], *(rest.split(".", 1) if section in ("group", "host") else [rest]))
+    if section in ("group", "host", "block"):
+        return (*PLACES[section], *key.removeprefix(f"{section}.").split("."))
+    return (*PLACES[section], key.rpartition(".")[2])
+
+
+def listed(tree: dict[str, Any]) -> dict[str, Any]:
+    """The form of a key that takes a list, where it takes a single value as well."""
+    if "items" in tree:
+        return tree
+    return next((found for form in tree.get("anyOf", []) if (found := listed(form))), {})
 
 
 def part(tree: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, Any]:
     """The schema of the value at ``path``."""
     for step in path:
         if isinstance(step, int):
-            tree = tree["items"]
+            tree = listed(tree)["items"]
         else:
             tree = (
                 tree["properties"].get(step) or tree["additionalProperties"]

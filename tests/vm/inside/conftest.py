@@ -22,5 +22,5 @@ def lab(tmp_path: Path) -> Iterator[GuestLab]:
 
 @pytest.fixture
 def loop() -> Loop:
-    """The disk whose file system nothing else uses, in place of a loop device."""
+    """A disk for file systems, in place of a loop device."""
     return Loop("/dev/vdb", Path("/dev/vdb"))

@@ -14,7 +14,7 @@ from cotune.cli.app import run
 from tests.host.lab import Lab, Run, Snapshot, end, finish, put, remove_tree, unique
 
 ROOT = Path("/sys/fs/cgroup")
-#: MAJ:MIN of the disk without a file system
+#: MAJ:MIN of a disk on which no test makes a file system
 DISK = Path("/sys/block/vdc/dev").read_text().strip()
 #: files that count or list what happens; all others change only when somebody writes them
 COUNTERS = re.compile(r"stat|current|events|peak|pressure")
