@@ -37,12 +37,16 @@ class Finding(NamedTuple):
 
 
 class KnobGap(NamedTuple):
-    """Knobs that do not work here for the same reason. ``state`` as in :class:`cotune.host.support.Support`."""
+    """Knobs that do not work here, or not in full, for the same reason.
+
+    ``state`` and ``kind`` are as in :class:`cotune.host.support.Support`.
+    """
 
     knobs: tuple[str, ...]
     state: str
     reason: str
     remedy: str
+    kind: str
 
 
 class Diagnosis(NamedTuple):
@@ -79,7 +83,7 @@ def used_knobs(profile: Profile) -> list[str]:
 def _gaps(supports: dict[str, Support]) -> list[KnobGap]:
     grouped: dict[Support, list[str]] = {}
     for key, support in supports.items():
-        if support.state != "yes":
+        if support.state != "yes" or support.reason:
             grouped.setdefault(support, []).append(key)
     return [KnobGap(tuple(keys), *support) for support, keys in grouped.items()]
 

@@ -57,8 +57,7 @@ def step_text(step: Step) -> str:
 
 
 def perform(host: Host, step: Step, tick: Callable[[int], None] | None = None) -> None:
-    """Carry out one step. ``tick`` is told how many files a step that goes through a tree has seen. Raises StepFailed.
-    """
+    """Carry out one step. ``tick`` is told how many files a step through a tree has seen. Raises StepFailed."""
     text = step_text(step)
     before = last_status(host, step.target.path)
     try:

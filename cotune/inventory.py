@@ -12,28 +12,34 @@ from typing import NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import Control, Part
+from cotune.controls.host import SchedFeature
+from cotune.controls.io import Cost
 from cotune.controls.resctrl import DEFAULT
 from cotune.errors import UsageError
 from cotune.host.cgroups import clean_group, find_groups
 from cotune.host.devices import Disk, NoSuchDevice, disk_names, find_disks
 from cotune.host.facts import Host
-from cotune.host.forms import part_file
+from cotune.host.forms import find_form, part_file
 from cotune.host.mounts import find_mount
 from cotune.host.resctrl import class_targets, read_resctrl
+from cotune.host.support import feature_file, probe
 from cotune.knobs import section
+from cotune.knobs.base import Knob
 from cotune.model import Target
-from cotune.resolve.host import sysctl_path, sysctl_target
+from cotune.resolve.host import file_target, sysctl_path, sysctl_target
 from cotune.resolve.mounts import mount_targets as ext4_targets
 from cotune.resolve.mounts import quota_targets
 
-_KINDS = ("cgroup", "sysctl", "host", "block", "mount", "quota", "resctrl")
+_KINDS = ("cgroup", "sysctl", "block", "mount", "quota", "resctrl")
+#: Resources that there is one of.
+_SINGLE = ("sysctl", "host")
 
 
 class Place(NamedTuple):
-    """``kind`` is cgroup, sysctl, block, mount or resctrl; ``name`` the group (empty: root), sysctl, disk, mount point
-    or class.
+    """``kind`` is cgroup, sysctl, host, block, mount, quota or resctrl; ``name`` the group (empty: root), sysctl,
+    disk, mount point, directory or class.
 
-    The place of a sysctl without a name is all of them.
+    The place of a sysctl without a name is all of them; ``host`` has no name.
     """
 
     kind: str
@@ -42,7 +48,7 @@ class Place(NamedTuple):
     @property
     def resource(self) -> str:
         """The resource as plans name it."""
-        return "sysctl" if self.kind == "sysctl" else f"{self.kind}:{self.name or '/'}"
+        return self.kind if self.kind in _SINGLE else f"{self.kind}:{self.name or '/'}"
 
 
 def find_place(host: Host, text: str, known: Iterable[str] = ()) -> Place:
@@ -52,8 +58,8 @@ def find_place(host: Host, text: str, known: Iterable[str] = ()) -> Place:
     what is similar.
     """
     kind, separator, name = text.partition(":")
-    if text == "sysctl":
-        return Place("sysctl", "")
+    if text in _SINGLE:
+        return Place(text, "")
     if separator and kind in _KINDS:
         return _prefixed(host, kind, name, set(known))
     group = _below_a_mount(host, text)
@@ -69,12 +75,10 @@ def find_place(host: Host, text: str, known: Iterable[str] = ()) -> Place:
 def place_targets(host: Host, place: Place) -> list[Target]:
     """Every value that a knob can set in a place and whose file is there, in the order of the catalogue."""
     if place.kind == "cgroup":
-        return list(_group_targets(host, place))
-    if place.kind == "sysctl":
-        known = section("sysctl")
-        names = [place.name] if place.name else list(known)
-        targets = [sysctl_target(name, known.get(name.replace("/", "."))) for name in names]
-        return [target for target in targets if host.kernel.exists(target.path)]
+        return group_targets(host, place.name)
+    if place.kind in _SINGLE:
+        single = [target for target in host_targets(host) if target.resource == place.resource]
+        return single if place.kind == "host" else _sysctl_targets(host, place.name, single)
     if place.kind == "resctrl":
         return class_targets(host, place.name)
     if place.kind == "block":
@@ -84,15 +88,47 @@ def place_targets(host: Host, place: Place) -> list[Target]:
     return quota_targets(host, place.name) if place.kind == "quota" else mount_targets(host, place.name)
 
 
+def group_targets(host: Host, group: str, control: str = "") -> list[Target]:
+    """The values of a cgroup (empty: the root): of every control, or of the one named."""
+    found: list[Target] = []
+    names: dict[str, set[str]] = {}
+    for form in (CONTROLS[control],) if control else CONTROLS.values():
+        hierarchy = host.layout.controllers.get(form.controller) if form.scope == "cgroup" else None
+        if hierarchy is None or isinstance(form, Cost):
+            continue  # the cost model stands in the root cgroup, but is the disk's
+        unit = hierarchy.dir(group)
+        if unit not in names:
+            names[unit] = _names(host, unit)
+        for part in form.parts.values():
+            file = next((file for file in _files(part, hierarchy.version) if file in names[unit]), None)
+            if file and not part.report:
+                where = Target(form.name, part.name, f"cgroup:{group or '/'}", unit, f"{unit}/{file}", None, part.knob)
+                found += _part_targets(host, form, where)
+    return found
+
+
 def disk_targets(host: Host, disk: Disk) -> list[Target]:
-    """The queue values of a disk."""
+    """The values of a disk: files of its queue, and its rows of the cost model."""
     targets = []
     unit = f"{disk.sysfs}/queue"
     for knob in section("block").values():
-        path = f"{unit}/{knob.part}"
+        control = CONTROLS[knob.control]
+        if control.scope == "cgroup":
+            if row := _root_target(host, knob):
+                device = CONTROLS[row.control].row(knob.part, disk.device)
+                targets.append(row._replace(resource=f"block:{disk.name}", row=device))
+            continue
+        path = f"{unit}/{control.parts[knob.part].files['any']}"
         if host.kernel.exists(path):
             targets.append(Target(knob.control, knob.part, f"block:{disk.name}", unit, path, None, knob.key))
     return targets
+
+
+def host_targets(host: Host) -> list[Target]:
+    """The values of the ``host`` section with a key of their own: files, scheduler features, and what is a sysctl or
+    stands in the root cgroup."""
+    known = (knob for knob in section("host").values() if probe(host, knob).state in ("yes", "gated"))
+    return [target for knob in known if (target := _host_target(host, knob))]
 
 
 def mount_targets(host: Host, point: str) -> list[Target]:
@@ -179,25 +215,57 @@ def _similar(word: str, choices: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
-def _group_targets(host: Host, place: Place) -> Iterator[Target]:
-    for control in CONTROLS.values():
-        hierarchy = host.layout.controllers.get(control.controller) if control.scope == "cgroup" else None
-        if hierarchy is None:
-            continue
-        unit = hierarchy.dir(place.name)
-        for part in control.parts.values():
-            file = None if part.report else part_file(host, hierarchy, part)
-            if file and host.kernel.exists(f"{unit}/{file}"):
-                yield from _part_targets(host, control, part, Target("", "", place.resource, unit, f"{unit}/{file}"))
+def _sysctl_targets(host: Host, name: str, others: list[Target]) -> list[Target]:
+    """One sysctl, or all with a record; ``others`` are those that a profile sets by another key."""
+    known = section("sysctl")
+    names = [name] if name else list(known)
+    targets = [sysctl_target(name, known.get(name.replace("/", "."))) for name in names]
+    return [*(target for target in targets if host.kernel.exists(target.path)), *([] if name else others)]
 
 
-def _part_targets(host: Host, control: Control, part: Part, where: Target) -> Iterator[Target]:
-    """One target, or one for each row of a table."""
-    target = where._replace(control=control.name, part=part.name, knob=part.knob, row=control.row(part.name, None))
-    if not control.rows:
-        yield target
+def _host_target(host: Host, knob: Knob) -> Target | None:
+    control = CONTROLS[knob.control]
+    if control.scope == "sysctl":
+        return sysctl_target(knob.part, None)._replace(knob=knob.key)
+    if control.scope == "cgroup":
+        return _root_target(host, knob)
+    if isinstance(control, SchedFeature):
+        return file_target(feature_file(host), knob.key)._replace(control=control.name, part=knob.part, row=knob.part)
+    part = control.parts.get(knob.part)
+    if part is None:
+        return file_target(knob.part, knob.key)
+    return file_target(part.files["any"], knob.key)._replace(control=control.name, part=part.name)
+
+
+def _root_target(host: Host, knob: Knob) -> Target | None:
+    """A value of the root cgroup, or None where its file is missing."""
+    control, hierarchy = find_form(host, knob.control)
+    file = part_file(host, hierarchy, control.parts.get(knob.part)) if hierarchy else None
+    if hierarchy is None or file is None or not host.kernel.exists(f"{hierarchy.point}/{file}"):
+        return None
+    return Target(control.name, knob.part, "cgroup:/", hierarchy.point, f"{hierarchy.point}/{file}", None, knob.key)
+
+
+def _names(host: Host, directory: str) -> set[str]:
+    try:
+        return set(host.kernel.listdir(directory))
+    except OSError:
+        return set()
+
+
+def _files(part: Part, version: int) -> tuple[str, ...]:
+    """The names a part's file may have on a cgroup version."""
+    file = part.files.get(f"v{version}")
+    return (file, *part.also) if file else ()
+
+
+def _part_targets(host: Host, control: Control, target: Target) -> Iterator[Target]:
+    """One target, or one for each device of a table."""
+    same = control.row(target.part, "")
+    if not control.rows or same == control.row(target.part, "0:0"):
+        yield target._replace(row=control.row(target.part, None))
         return
     for line in host.text(target.path).splitlines():
         device = line.split(" ")[0]
         if ":" in device:
-            yield target._replace(row=control.row(part.name, device))
+            yield target._replace(row=control.row(target.part, device))

@@ -8,12 +8,17 @@ from typing import NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import UNLIMITED, Value
-from cotune.controls.cpu import Bandwidth, Weight
+from cotune.controls.cpu import Bandwidth, Cpuset, CpusetV2, Weight
+from cotune.controls.io import IoWeight
 from cotune.controls.memory import MemoryLimit, MemoryLimitV2, WatermarkMinAdj
 from cotune.execute import ReadBack
 from cotune.host.facts import Host
+from cotune.host.forms import find_form, part_file
 from cotune.inventory import parent_target
 from cotune.model import Target
+from cotune.units import format_cpulist, parse_cpulist
+
+_CPUSETS = ("cpus", "mems")
 
 
 class Mask(NamedTuple):
@@ -39,13 +44,33 @@ def find_mask(host: Host, reader: ReadBack, target: Target, now: Value | None, o
         return None
     if isinstance(control, WatermarkMinAdj):
         return _min_adj(reader, target, now, own)
-    if isinstance(control, Bandwidth) and target.part == "quota":
-        return _quota(host, reader, target)
+    if isinstance(control, Bandwidth):
+        return _quota(reader, target) if target.part == "quota" else None
     if isinstance(control, (MemoryLimit, MemoryLimitV2)):
-        return _smallest(reader, target, now, "an ancestor's smaller limit counts", needs="memory.use_hierarchy")
-    if target.control == "pids.max":
-        return _smallest(reader, target, now, "an ancestor allows fewer tasks in all")
-    return None
+        why = "an ancestor's smaller limit counts"
+        return _smallest(reader, target, now, why, "memory.use_hierarchy") if target.part in _LIMITS else None
+    if isinstance(control, CpusetV2):
+        return _cpuset(reader, target, str(now)) if target.part in _CPUSETS else None
+    return _smallest(reader, target, now, _ABOVE[target.control]) if target.control in _ABOVE else None
+
+
+_LIMITS = ("limit", "memsw", "high")
+#: Controls of which an ancestor's smaller number counts → what that means.
+_ABOVE = {
+    "memory.high": "an ancestor is throttled earlier",
+    "memory.swap_max": "an ancestor may use less swap",
+    "memory.min": "an ancestor protects less, and shares that out",
+    "memory.low": "an ancestor protects less, and shares that out",
+    "pids.max": "an ancestor allows fewer tasks in all",
+}
+
+
+def find_effective(reader: ReadBack, target: Target) -> str:
+    """What is in force of a cpuset, which the kernel shows beside what was written; empty for everything else."""
+    if not isinstance(CONTROLS[target.control], Cpuset) or target.part not in _CPUSETS:
+        return ""
+    v2 = _text(reader, target, f"{target.path.rpartition('/')[2]}.effective")
+    return v2 or _text(reader, target, f"cpuset.effective_{target.part}")
 
 
 def find_switches(host: Host, reader: ReadBack, target: Target) -> list[Switch]:
@@ -64,7 +89,59 @@ def find_switches(host: Host, reader: ReadBack, target: Target) -> list[Switch]:
                 "memory.use_priority_oom", "0", "no group above asks for it, so the priority counts in no shortage here"
             )
         )
+    if isinstance(control, IoWeight):
+        found += _cost_model(host, reader, target)
+    if isinstance(control, CpusetV2):
+        found += _cpuset_switches(reader, target)
     return found
+
+
+def _cost_model(host: Host, reader: ReadBack, target: Target) -> Iterator[Switch]:
+    """Weights only count on disks whose cost model is on (block/blk-iocost.c)."""
+    form, hierarchy = find_form(host, "io.cost.qos")
+    file = part_file(host, hierarchy, form.parts["enable"]) if hierarchy else None
+    if hierarchy is None or file is None:
+        return
+    path = f"{hierarchy.point}/{file}"
+    rows = [line.split(" ")[0] for line in host.text(path).splitlines()]
+    devices = [target.row] if target.row and ":" in target.row else rows
+    model = target._replace(control=form.name, part="enable", unit=hierarchy.point, path=path)
+    if not any(_read(reader, model._replace(row=form.row("enable", device))) == 1 for device in devices):
+        which = f"of {target.row}" if target.row in devices else "of every disk"
+        yield Switch(file, "off", f"the cost model {which} is off, and weights count only with it (host.block iocost)")
+
+
+def _cpuset_switches(reader: ReadBack, target: Target) -> Iterator[Switch]:
+    """A partition that is not in force, and CPUs that are gone for another reason than an ancestor."""
+    word, _, reason = _text(reader, target, "cpuset.cpus.partition").partition(" ")
+    if target.part == "partition" and reason:
+        yield Switch("cpuset.cpus.partition", f"{word} {reason}", "the kernel keeps the wish; it is no partition now")
+    if target.part not in _CPUSETS:
+        return
+    own, effective = str(_read(reader, target) or ""), find_effective(reader, target)
+    if own and effective != own and _cpuset(reader, target, own) is None:
+        why = "the rest is offline or missing, or belongs to a partition beside or below it"
+        yield Switch(f"{target.path.rpartition('/')[2]}.effective", effective or "(none)", why)
+
+
+def _cpuset(reader: ReadBack, target: Target, own: str) -> Mask | None:
+    """The topmost ancestor in a row that has not all of the CPUs or nodes that were written."""
+    wanted, effective = parse_cpulist(own), find_effective(reader, target)
+    if not own or effective == own:
+        return None
+    source = None
+    for ancestor in _ancestors(target):
+        above = find_effective(reader, ancestor)
+        if not above or wanted <= parse_cpulist(above):
+            break
+        source = (ancestor, above)
+    if source is None:
+        return None
+    lost = format_cpulist(wanted - parse_cpulist(effective))
+    why = f"in force are {effective or 'none'}: " + (
+        f"{lost} are not its to give" if wanted & parse_cpulist(source[1]) else "it has none of them, so its own count"
+    )
+    return Mask(source[0].resource, source[1], why)
 
 
 def _ancestors(target: Target) -> Iterator[Target]:
@@ -97,7 +174,7 @@ def _min_adj(reader: ReadBack, target: Target, now: Value, own: Value | None) ->
     return Mask(source.resource, str(now), f"the larger value of an ancestor counts; {hidden}")
 
 
-def _quota(host: Host, reader: ReadBack, target: Target) -> Mask | None:
+def _quota(reader: ReadBack, target: Target) -> Mask | None:
     """The tightest quota per period above, the nearest of equals."""
     own = _ratio(reader, target)
     best: tuple[Fraction, Target] | None = None

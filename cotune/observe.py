@@ -195,7 +195,7 @@ class Reader:
         above = target._replace(unit=directory, path=f"{directory}/{file}")
         instance = Instance(control, directory, None, {part: above}, {}, {}, {}, {})
         self._read(instance, part, above)
-        return 0 if part in instance.missing else instance.old[part]
+        return control.parts[part].top if part in instance.missing else instance.old[part]
 
     def _place(self, instance: Instance, part: str, target: Target) -> None:
         """What is no file is read as a whole: a control may need to know more of it than what is wanted."""

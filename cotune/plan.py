@@ -55,13 +55,24 @@ GATES = {
 def plan_instances(instances: Iterable[Instance], context: ValueContext, explain: Explain) -> Outcome:
     """Plan every instance. ``explain`` gives the reason and remedy for a part that is missing."""
     outcome = Outcome([], [], [], [], [], [], [], [], [], [], [])
+    covered: dict[str, dict[str, Values]] = {}
     for instance in sorted(instances, key=lambda i: (i.unit, _RANK[i.control.name])):
         if instance.gone:
             resource = next(iter(instance.targets.values())).resource
             outcome.notes.append(f"{resource} vanished: left out")
             continue
-        _plan_instance(instance, context, explain, outcome)
+        _plan_instance(instance, context, explain, outcome, covered.setdefault(instance.control.name, {}))
     return outcome
+
+
+def _cover(instance: Instance, covered: Mapping[str, Values]) -> Values:
+    """What a write to the nearest ancestor makes of this instance before its own turn comes; nothing mostly."""
+    unit = instance.unit
+    while instance.control.covers and "/" in unit:
+        unit = unit.rpartition("/")[0]
+        if unit in covered:
+            return covered[unit]
+    return {}
 
 
 def order_steps(
@@ -121,7 +132,9 @@ class Explain:
         return Support("no", instance.missing[part], "")
 
 
-def _plan_instance(instance: Instance, context: ValueContext, explain: Explain, outcome: Outcome) -> None:
+def _plan_instance(
+    instance: Instance, context: ValueContext, explain: Explain, outcome: Outcome, covered: dict[str, Values]
+) -> None:
     control = instance.control
     wanted = {part: setting.value for part, setting in instance.wanted.items() if part not in instance.missing}
     for part, setting in instance.wanted.items():
@@ -161,7 +174,7 @@ def _plan_instance(instance: Instance, context: ValueContext, explain: Explain, 
     if refusal:
         outcome.refusals.append(Refusal(where + refusal))
     outcome.refusals.extend(Refusal(where + b.text, b.flags) for b in control.bounds(instance.old, new, context))
-    _record(instance, wanted, new, outcome)
+    _record(instance, wanted, new, outcome, covered)
 
 
 def _set_pending_aside(instance: Instance, wanted: dict[str, Value | Share], outcome: Outcome) -> None:
@@ -177,11 +190,19 @@ def _set_pending_aside(instance: Instance, wanted: dict[str, Value | Share], out
         del wanted[part]
 
 
-def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outcome: Outcome) -> None:
+def _record(
+    instance: Instance, wanted: Mapping[str, object], new: Values, outcome: Outcome, covered: dict[str, Values]
+) -> None:
     control, old = instance.control, instance.old
-    loose = new if instance.created and control.scope == "cgroup" else control.looser(old, new)
-    first, second = control.writes(old, loose), control.writes(loose, new)
-    passed = _passed(control, old, [*first, *second])
+    cover = _cover(instance, covered)
+    start = {**old, **cover}
+    loose = new if instance.created and control.scope == "cgroup" else control.looser(start, new)
+    first, second = control.writes(start, loose), control.writes(loose, new)
+    passed = _passed(control, start, [*first, *second])
+    for part, value in cover.items():
+        passed[part] = [value, *(later for later in passed.get(part, []) if later != value)]
+    if control.covers and passed:
+        covered[instance.unit] = {part: new.get(part) for part in passed}
     for part, target in instance.targets.items():
         if part in instance.missing:
             continue
@@ -204,13 +225,13 @@ def _record(instance: Instance, wanted: Mapping[str, object], new: Values, outco
         )
         if changed and part in control.hidden:
             outcome.notes.append(f"{target.resource}: {target.knob} is shown nowhere: written, but never verified")
-        if changed and setting is not None:
+        if setting is not None and changed and not (cover and old.get(part) == new.get(part)):
             current = None if instance.created else instance.reads.get(part, old.get(part))
             action = _action(control.scope, setting.release, new.get(part), control.rows)
             outcome.changes.append(
                 Change(target, current, new.get(part), action, setting.origin, instance.created, setting.approximates)
             )
-        elif changed and new.get(part) is not None and not instance.created and not _is_derived(instance):
+        elif setting is None and new.get(part) is not None and not instance.created and not _is_derived(instance):
             outcome.notes.append(
                 f"{target.resource}: {target.knob} changes with it: {_shown(instance, part, old.get(part))} → "
                 f"{_shown(instance, part, new.get(part))}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cotune.controls.base import UNLIMITED, Value
 from cotune.controls.memory import NO_LIMIT
-from cotune.knobs.base import Knob
-from cotune.knobs.types import Boolean, Burst, CpuList, CpuTime, Duration, Integer, NodeList, Size, Words
+from cotune.knobs.base import NO_HOST, Knob, ValueType
+from cotune.knobs.mounts import NumberOrOff
+from cotune.knobs.types import Boolean, Burst, CpuTime, Duration, Integer, Percent, Size, Words
 from cotune.units import SIZE_UNITS
 
 Written = str | int | float | bool
@@ -24,24 +25,42 @@ def spell(knob: Knob, value: Value, period: int = 0) -> Written:
 
     ``period`` is the group's CPU period in µs: a quota that is a round number of CPUs of it is written so.
     """
-    kind = knob.type
+    written = _written(knob.type, value, period)
+    try:
+        knob.type.resolve(written, NO_HOST)
+    except (ValueError, OverflowError):
+        raise Inexpressible(f"{str(value) or 'an empty text'} is not {knob.type.expected}") from None
+    return written
+
+
+def _written(kind: ValueType, value: Value, period: int) -> Written:
+    """What the value would be written as; whether its type takes that is another question."""
     if isinstance(kind, Boolean):
-        return bool(value)
+        return _flag(value)
     if isinstance(kind, Words):
         return _word(kind, value)
-    if isinstance(kind, (CpuList, NodeList)) or not isinstance(value, int):
+    if not isinstance(value, int):
         return value
-    if value == UNLIMITED or (isinstance(kind, Size) and value >= NO_LIMIT):
+    if _is_unlimited(kind, value):
         return "max"
+    if isinstance(kind, NumberOrOff) and value == -1:
+        return False
     if isinstance(kind, Size):
         return exact_size(value, kind.unit)
+    if isinstance(kind, Percent):
+        return value // 100 if value % 100 == 0 else value / 100
     if isinstance(kind, CpuTime) and (cpus := _cpus(value, period)) is not None:
         return cpus
-    if isinstance(kind, (CpuTime, Duration, Burst)):
-        return exact_duration(value)
-    if isinstance(kind, Integer) and not kind.low <= value <= kind.high:
-        raise Inexpressible(f"{value} is not {kind.expected}")
-    return value
+    return exact_duration(value) if isinstance(kind, (CpuTime, Duration, Burst)) else value
+
+
+def _is_unlimited(kind: ValueType, value: int) -> bool:
+    """Whether a number stands for no limit; -1 is a number like others where a knob has no ``max``."""
+    if isinstance(kind, CpuTime):
+        return value == UNLIMITED
+    if not isinstance(kind, (Size, Integer)) or not kind.unlimited:
+        return False
+    return value == UNLIMITED or (isinstance(kind, Size) and value >= NO_LIMIT)
 
 
 def exact_size(size: int, unit: int = 1) -> str | int:
@@ -60,6 +79,12 @@ def exact_duration(microseconds: int) -> str:
         if microseconds and microseconds % factor == 0:
             return f"{microseconds // factor}{name}"
     return f"{microseconds}us"
+
+
+def _flag(value: Value) -> bool:
+    if value not in (0, 1):
+        raise Inexpressible(f"{value} is neither off (0) nor on (1)")
+    return bool(value)
 
 
 def _word(kind: Words, value: Value) -> str:

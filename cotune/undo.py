@@ -73,6 +73,7 @@ class _Undo:
         self.entries, self.passed = _combine(oldest_first, trusted)
         self.result = UndoResult([], [], [], [])
         self.kept: set[Key] = set()
+        self.widened: list[list[Any]] = []
         self.patience = _PATIENCE
 
     def run(self) -> UndoResult:
@@ -248,11 +249,19 @@ class _Undo:
         if target.path in GATES:
             self.result.notes.append(f"{target.knob} stays as it is: this kernel does not let it be switched off again")
             return
+        if failure.step.value is not None and self._reads(target, failure.step.value):
+            return  # some files refuse a write and store it all the same
         self.kept.add(target.key)
         if target.control == "cpuset.v2" and failure.step.value == "" and failure.error.errno == errno.ENOSPC:
             self._widen(target)
             return
         self.result.left.append(f"{target.resource} {target.knob}: {failure.describe()}")
+
+    def _reads(self, target: Target, value: Value) -> bool:
+        try:
+            return ReadBack(self.host).agrees(target, value)
+        except OSError:
+            return False
 
     def _widen(self, target: Target) -> None:
         """A version 2 cpuset that inherited cannot be emptied while it has tasks; its parent's set comes nearest."""
@@ -262,6 +271,7 @@ class _Undo:
             self.host.kernel.write(target.path, wide)
         except OSError as error:
             wide = f"nothing ({error.strerror})"
+        self.widened.append([target.path, target.row, [wide]])
         self.result.left.append(
             f"{target.resource} {target.knob}: was inherited, and the kernel does not empty it while the group has "
             f"tasks (ENOSPC); set to all its parent has, {wide}, instead"
@@ -279,7 +289,12 @@ class _Undo:
         state = PARTIAL if self.result.left else ROLLED_BACK
         for transaction in self.transactions:
             self._record(
-                transaction, state, left=self.result.left, notes=self.result.notes, kept=encode_keys(self.kept)
+                transaction,
+                state,
+                left=self.result.left,
+                notes=self.result.notes,
+                kept=encode_keys(self.kept),
+                undo=self.widened,
             )
 
 
@@ -288,14 +303,18 @@ def _combine(
 ) -> tuple[list[Entry], dict[Key, set[Value | None]]]:
     """One entry per value that was touched: the oldest original, the newest value; and every value that is ours."""
     combined: dict[Key, Entry] = {}
+    held: dict[Key, Entry] = {}
     passed: dict[Key, set[Value | None]] = {}
     for transaction in oldest_first:
         for entry in transaction.live_entries():
             key = entry.target.key
             if not entry.ours and key not in combined:
-                continue  # only noted as held: it was not written
+                held.setdefault(key, entry)  # it read so already and was not written; a later one may have
+                continue
             first = combined.get(key)
-            combined[key] = entry if first is None else first._replace(new=entry.new)
+            if first is None:
+                first = entry._replace(old=held[key].old, read=held[key].read) if key in held else entry
+            combined[key] = first._replace(new=entry.new)
             ours = passed.setdefault(key, set(trusted.get(key, ())))
             ours.update(entry.ours)
             ours.update(transaction.undo_values.get(key, ()))

@@ -13,8 +13,9 @@ from cotune.host.facts import Host
 from cotune.inventory import Place, place_targets
 from cotune.journal import COMMITTED, PARTIAL, ROLLED_BACK, Transaction
 from cotune.ledger import Ledger, Owned
-from cotune.masks import Mask, Switch, find_mask, find_switches
+from cotune.masks import Mask, Switch, find_effective, find_mask, find_switches
 from cotune.model import Entry, Target
+from cotune.resolve.host import sysctl_path
 
 #: Last writer of a value that no journal of this boot mentions.
 NOBODY_KNOWN = "not cotune: no transaction since boot names it"
@@ -26,7 +27,7 @@ class Finding(NamedTuple):
     ``now`` is what its file reads (None: unreadable, with ``error`` the errno's name); ``owned`` who holds it;
     ``time`` and ``version`` of the owning transaction's profile; ``created`` the transaction that made the cgroup;
     ``writer`` the last writer known; ``mask`` an ancestor that decides instead; ``switches`` what has to be set for
-    the value to count, and is not.
+    the value to count, and is not; ``effective`` what is in force where the kernel shows that beside the value.
     """
 
     target: Target
@@ -40,6 +41,7 @@ class Finding(NamedTuple):
     writer: str
     mask: Mask | None
     switches: list[Switch]
+    effective: str
 
 
 def find_why(
@@ -53,15 +55,29 @@ def find_why(
         targets = [target for target in held if belongs(target, place)]
     else:
         targets = list(wanted)
-    rank = {control: index for index, control in enumerate(CONTROLS)}
-    targets.sort(key=lambda target: (rank.get(target.control, 0), target.path, target.row or ""))
+    targets.sort(key=_rank)
     return [_finding(host, transactions, ledger, reader, target) for target in targets]
+
+
+_RANKS = {control: rank for rank, control in enumerate(CONTROLS)}
+
+
+def _rank(target: Target) -> tuple[int, str, str, int]:
+    """Where a value stands in a list: by control, file, device, and part where several share a line."""
+    parts = list(CONTROLS[target.control].parts)
+    device, _, key = (target.row or "").partition(" ")
+    return (
+        _RANKS[target.control],
+        target.path,
+        device if key else "",
+        parts.index(target.part) if target.part in parts else 0,
+    )
 
 
 def belongs(target: Target, place: Place) -> bool:
     """Whether a value is part of a place."""
     if place.kind == "sysctl" and place.name:
-        return target.resource == "sysctl" and target.knob == place.name.replace("/", ".")
+        return target.path == sysctl_path(place.name)
     return target.resource == place.resource
 
 
@@ -95,6 +111,7 @@ def _finding(host: Host, transactions: list[Transaction], ledger: Ledger, reader
         writer=_writer(transactions, host.boot_id, target, now, owned, agrees, by),
         mask=None if error else find_mask(host, reader, target, now, ledger.known().get(target.key)),
         switches=[] if error else find_switches(host, reader, target),
+        effective="" if error else find_effective(reader, target),
     )
 
 

@@ -107,6 +107,14 @@ def _bare(value: Any) -> Any:
     return value.value if isinstance(value, Noted) else value
 
 
+def enter(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Put ``value`` below ``keys``, one mapping inside the other; those that are there already are kept."""
+    *above, last = keys
+    for key in above:
+        tree = tree.setdefault(key, {})
+    tree[last] = value
+
+
 def bare(data: Any) -> Any:
     """``data`` without its comments."""
     data = _bare(data)

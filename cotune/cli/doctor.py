@@ -20,6 +20,20 @@ _MARKS = {
     "problem": ("red", "problem"),
 }
 _WIDTH = 96
+#: What is wrong, or how a knob works nevertheless → title, style, and the word before the remedy; in this order.
+_CHAPTERS = {
+    "file": ("This kernel lacks", "yellow", "needs"),
+    "version": ("Of the other cgroup version", "yellow", "needs"),
+    "boot": ("Need a word on the kernel command line", "yellow", "needs"),
+    "controller": ("Need a controller that is not there", "yellow", "needs"),
+    "mount": ("Need something mounted", "yellow", "needs"),
+    "device": ("No device, CPU or file system here has", "yellow", "needs"),
+    "access": ("Not readable", "yellow", "needs"),
+    "yes": ("Work in part", "cyan", "for all of it"),
+    "gated": ("Off until cotune switches them on", "cyan", "then"),
+    "unknown": ("Cannot be told yet", "magenta", "then"),
+}
+_MARK = {"yes": "~", "gated": "~", "unknown": "?"}
 
 
 def register(app: typer.Typer) -> None:
@@ -80,35 +94,48 @@ def _lines(diagnosis: Diagnosis, kernel: dict[str, str]) -> Iterator[Line]:
         yield from _wrapped(f"  {finding.area:<10} ", style, f"{mark}: ", finding.text)
         if finding.remedy:
             yield [("dim", f"               mend: {finding.remedy}")]
-    missing = [gap for gap in diagnosis.gaps if gap.state == "no"]
-    absent = sum(len(gap.knobs) for gap in missing)
+    absent = sum(len(gap.knobs) for gap in diagnosis.gaps if gap.state == "no")
     yield [("bold", f"{diagnosis.knobs - absent} of {diagnosis.knobs} knobs work here")]
-    by_remedy: dict[tuple[str, str], list[KnobGap]] = {}
+    chapters: dict[str, list[KnobGap]] = {}
     for gap in diagnosis.gaps:
-        by_remedy.setdefault((gap.state, gap.remedy), []).append(gap)
-    for (state, remedy), gaps in by_remedy.items():
-        yield from _gap_lines([knob for gap in gaps for knob in gap.knobs], state, _reasons(gaps), remedy)
+        chapters.setdefault(gap.kind if gap.state == "no" else gap.state, []).append(gap)
+    for chapter in sorted(chapters, key=list(_CHAPTERS).index):
+        yield from _chapter_lines(chapter, chapters[chapter])
+
+
+def _chapter_lines(chapter: str, gaps: list[KnobGap]) -> Iterator[Line]:
+    """The gaps of one kind, those with the same remedy together."""
+    title, style, word = _CHAPTERS[chapter]
+    yield [(style, f"{title} ({sum(len(gap.knobs) for gap in gaps)})")]
+    by_remedy: dict[str, list[KnobGap]] = {}
+    for gap in gaps:
+        by_remedy.setdefault(gap.remedy, []).append(gap)
+    for remedy, same in by_remedy.items():
+        knobs = ", ".join(knob for gap in same for knob in gap.knobs)
+        yield from _indented(f"  {_MARK.get(chapter, '!')} ", style, knobs)
+        for reason in _reasons(same):
+            yield from _indented("      ", "", reason)
+        yield from _indented(f"      {word}: ", "dim", remedy)
+
+
+def _indented(head: str, style: str, text: str) -> Iterator[Line]:
+    """Text wrapped to the right of its head; nothing when there is none."""
+    for number, row in enumerate(textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)):
+        yield [(style, f"{head if number == 0 else '':<{len(head)}}{row}")]
 
 
 def _reasons(gaps: list[KnobGap]) -> list[str]:
-    """The reasons of several gaps; those that only differ in the file that is missing become one."""
-    merged: dict[str, list[str]] = {}
+    """The reasons of several gaps: of files that this kernel lacks only those that are named unlike their knobs."""
+    knobs = ", ".join(knob for gap in gaps for knob in gap.knobs)
+    files: dict[str, None] = {}
+    others: dict[str, None] = {}
     for gap in gaps:
         head, has_no, file = gap.reason.partition(" has no ")
-        merged.setdefault(head + has_no, []).append(file)
-    return [head + ", ".join(files) for head, files in merged.items()]
-
-
-def _gap_lines(knobs: list[str], state: str, reasons: list[str], remedy: str) -> Iterator[Line]:
-    style = {"no": "yellow", "gated": "cyan"}.get(state, "magenta")
-    mark = {"no": "!", "gated": "~"}.get(state, "?")
-    for row in textwrap.wrap(", ".join(knobs), _WIDTH, break_on_hyphens=False):
-        yield [(style, f"  {mark} {row}")]
-    for reason in reasons:
-        for row in textwrap.wrap(reason, _WIDTH, break_on_hyphens=False):
-            yield [("", f"      {row}")]
-    if remedy:
-        yield [("dim", f"      {'needs' if state == 'no' else 'then'}: {remedy}")]
+        if not (has_no and head.startswith("this kernel")):
+            others[gap.reason] = None
+        elif file.removeprefix("such scheduler feature: ").removeprefix("sysctl ") not in knobs:
+            files[file] = None
+    return [*([f"no {', '.join(files)}"] if files else []), *others]
 
 
 def _wrapped(head: str, style: str, mark: str, text: str) -> Iterator[Line]:

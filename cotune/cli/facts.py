@@ -57,7 +57,7 @@ def _gather(host: Host) -> dict[str, Any]:
         "dialect_clues": list(dialect.clues),
         "boot_id": host.boot_id,
         "cgroup_mode": host.layout.mode,
-        "controllers": {c.name: {"version": c.version, "mount": c.point} for c in summary.controllers(host)},
+        "controllers": summary.controllers(host),
         "mem_total": host.mem_total,
         "page_size": host.page_size,
         "cpus_online": _cpulist(host.online),
@@ -98,7 +98,10 @@ def _cgroup_lines(record: dict[str, Any]) -> Iterator[Line]:
     yield _field("cgroups", record["cgroup_mode"])
     width = max((len(name) for name in record["controllers"]), default=0)
     for name, where in record["controllers"].items():
-        yield [("", f"  {name:<{width}}  v{where['version']}  "), ("dim", where["mount"])]
+        line: Line = [("", f"  {name:<{width}}  v{where['version']}  "), ("dim", where["mount"])]
+        if where.get("enabled") is False:
+            line.append(("cyan", "  available, not enabled for child groups"))
+        yield line
 
 
 def _boot_lines(words: dict[str, str | None]) -> Iterator[Line]:

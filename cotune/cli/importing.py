@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cotune.cli.capture import _check_name, _check_output, _text, _write, _written
 from cotune.cli.context import Cli, command
+from cotune.cli.output import check_name, check_output, show_text, show_written, write_output
 from cotune.units import count
 
 
@@ -49,13 +49,13 @@ def register(app: typer.Typer) -> None:
         from cotune.yamltext import bare
 
         if name is not None:
-            _check_name(name)
+            check_name(name)
         if output is not None:
-            _check_output(output, force)
+            check_output(output, force)
         imported = import_script(read_script(script), name or profile_name(script))
         text = profile_text(imported, "standard input" if script == "-" else script, __version__)
         if output is not None:
-            _write(output, text, force)
+            write_output(output, text, force)
         for note in imported.notes:
             cli.note(f"remark: {note}")
         for item in imported.unread:
@@ -70,5 +70,5 @@ def register(app: typer.Typer) -> None:
             "yaml": text,
         }
         groups = list(imported.data.get("groups", {}))
-        cli.emit("import", record, lambda: _written(output, groups) if output else _text(text))
+        cli.emit("import", record, lambda: show_written(output, groups) if output else show_text(text))
         return 1 if imported.unread else 0

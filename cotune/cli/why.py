@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cotune.host.facts import Host
     from cotune.inventory import Place
     from cotune.journal import Transaction
+    from cotune.knobs.base import Knob
     from cotune.model import Target
     from cotune.why import Finding
 
@@ -29,12 +30,12 @@ def register(app: typer.Typer) -> None:
             str,
             typer.Argument(
                 metavar="CGROUP",
-                help="A cgroup path, / for the root, a sysctl, or a resource as diff names it, e.g. block:sda.",
+                help="A cgroup path, / for the root, a sysctl, or a resource as diff names it, e.g. block:sda or host.",
             ),
         ],
         file: Annotated[
             str | None,
-            typer.Argument(metavar="FILE", help="A knob or a kernel file, e.g. memory.limit, memory.limit_in_bytes."),
+            typer.Argument(metavar="FILE", help="A knob or a kernel file, e.g. memory.limit, memory.max, cpu.max."),
         ] = None,
         everything: Annotated[
             bool, typer.Option("--all", help="Every value a knob can set there, held by cotune or not.")
@@ -77,18 +78,16 @@ def register(app: typer.Typer) -> None:
 
 def _named(host: Host, transactions: list[Transaction], place: Place, word: str) -> list[Target]:
     """The values of a place that a word means. Raises UsageError, or Unsupported when this host has no such file."""
-    from cotune.controls import CONTROLS
     from cotune.errors import Unsupported, UsageError
-    from cotune.host.forms import find_form, part_file
     from cotune.host.support import probe
     from cotune.knobs.lookup import knob_forms, need_knobs
-    from cotune.model import Target
+    from cotune.places import operation
     from cotune.why import all_targets
 
     targets = all_targets(host, transactions, place)
-    for target in targets:
-        if target.path == word:
-            return [target]
+    files = [t for t in targets if not operation(t.control) and f"/{t.path}".endswith(f"/{word}")]
+    if files:
+        return files
     knobs = need_knobs(word.rpartition("/")[2])
     # a knob without a file of its own is part of another's: smt_expeller of the identity
     parts = {
@@ -96,23 +95,52 @@ def _named(host: Host, transactions: list[Transaction], place: Place, word: str)
         for knob in knobs
         for form in knob_forms(knob)
     }
-    found = [target for target in targets if (target.control, target.part) in parts]
+    keys = {knob.key for knob in knobs}
+    found = [target for target in targets if target.knob in keys or (target.control, target.part) in parts]
     if found:
         return found
-    control = CONTROLS[knobs[0].control]
-    if control.scope != place.kind:
+    if not any(_can_hold(place, knob) for knob in knobs):
         hint = f"cotune explain {knobs[0].key} says where it is"
         raise UsageError(f"{word} is not a value of {place.resource}", hint)
     support = probe(host, knobs[0])
     if support.state == "no":
         raise Unsupported(f"{word}: {support.reason}", f"needs: {support.remedy}" if support.remedy else "")
-    form, hierarchy = find_form(host, control.name)
-    part = form.parts.get(knobs[0].part)
+    empty = [target for knob in knobs for target in _without_row(host, place, knob)]
+    if not empty:
+        raise UsageError(f"{place.resource} has no {word}", f"cotune why {place.name or '/'} --all lists what it has")
+    return empty
+
+
+#: Section of the catalogue → kind of place, where the two have different names.
+_KIND_OF = {
+    "group": "cgroup",
+    "throttle": "cgroup",
+    "weight": "cgroup",
+    "latency": "cgroup",
+    "feature": "mount",
+    "jbd2": "mount",
+}
+
+
+def _can_hold(place: Place, knob: Knob) -> bool:
+    """Whether a place is of the kind whose values a knob sets."""
+    from cotune.controls import CONTROLS
+
+    return place.kind in (_KIND_OF.get(knob.section, knob.section), CONTROLS[knob.control].scope)
+
+
+def _without_row(host: Host, place: Place, knob: Knob) -> list[Target]:
+    """The value of a table that has no row for any disk."""
+    from cotune.host.forms import find_form, part_file
+    from cotune.model import Target
+
+    form, hierarchy = find_form(host, knob.control)
+    part = form.parts.get(knob.part)
     file = part_file(host, hierarchy, part) if hierarchy else None
-    if form.rows and hierarchy and part and file:
-        unit = hierarchy.dir(place.name)
-        return [Target(form.name, part.name, place.resource, unit, f"{unit}/{file}", None, part.knob)]
-    raise UsageError(f"{place.resource} has no {word}", f"cotune why {place.name or '/'} --all lists what it has")
+    if place.kind != "cgroup" or not form.rows or hierarchy is None or part is None or file is None:
+        return []
+    unit = hierarchy.dir(place.name)
+    return [Target(form.name, part.name, place.resource, unit, f"{unit}/{file}", None, part.knob)]
 
 
 def _record(finding: Finding) -> dict[str, Any]:
@@ -134,6 +162,7 @@ def _record(finding: Finding) -> dict[str, Any]:
         "original": owned.original if owned else None,
         "created_by": finding.created or None,
         "writer": finding.writer,
+        "effective": finding.effective or None,
         "masked_by": finding.mask._asdict() if finding.mask else None,
         "switches": [switch._asdict() for switch in finding.switches],
     }
@@ -165,6 +194,8 @@ def _finding_lines(finding: Finding, brief: bool) -> Iterator[Line]:
     known = finding.writer != NOBODY_KNOWN
     if known or not brief:
         yield _field("last writer", finding.writer, "red" if finding.drifted else "")
+    if finding.effective and finding.effective != finding.now:
+        yield _field("in force", finding.effective)
     if finding.mask:
         mask = finding.mask
         yield _field("hidden by", f"{mask.resource}, {mask.value}: {mask.why}", "yellow")
@@ -178,8 +209,8 @@ def _name(target: Target) -> str:
     """The knob with its table row, or with the file where it is the second one of the knob."""
     from cotune.controls import CONTROLS
 
-    if target.row and ":" in target.row:
-        return f"{target.knob} [{target.row}]"
+    if target.row and ":" in target.row and not target.resource.startswith("block:"):
+        return f"{target.knob} [{target.row.partition(' ')[0]}]"
     same = [part.name for part in CONTROLS[target.control].parts.values() if part.knob == target.knob]
     return f"{target.knob} ({target.part})" if target.part in same[1:] else target.knob
 

@@ -64,11 +64,12 @@ class Lost(NamedTuple):
 class Part(NamedTuple):
     """One file of a control.
 
-    ``files`` is cgroup version (``v1``, ``v2``) or ``any`` → file name; ``fresh`` is what a new cgroup starts with,
-    None when it copies its parent; ``knob`` the profile key shown for it; ``at_root`` whether the root group has the
-    file too; ``sign`` a file of the root group without which the kernel has this file nowhere. ``also`` are other
-    names the file has on some kernels. ``gate`` is a switch that must be set first. A ``report`` is only read: it
-    tells what a change of the other parts must heed.
+    ``files`` is cgroup version (``v1``, ``v2``) or ``any`` → file name. ``fresh`` is what a new cgroup starts with,
+    None when it copies its parent; ``top`` stands for the parent's where that is the root and has no such file.
+    ``knob`` is the profile key shown for it, ``at_root`` whether the root group has the file too, ``sign`` a file of
+    the root group without which the kernel has this file nowhere. ``also`` are other names the file has on some
+    kernels. ``gate`` is a switch that must be set first. A ``report`` is only read: it tells what a change of the
+    other parts must heed.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Part(NamedTuple):
     also: tuple[str, ...] = ()
     gate: Gate | None = None
     report: bool = False
+    top: Value = 0
 
 
 class Control:
@@ -99,6 +101,8 @@ class Control:
     #: whether writing one part can change or constrain another, so that all of them are read and settled together
     coupled = False
     reach = "self"
+    #: whether the kernel writes every descendant as well, which then must be written after their ancestor
+    covers = False
     #: name of the control that stands for this one where the controller is on cgroup v2; empty: this one does
     v2 = ""
     owner = "none"

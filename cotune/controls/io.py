@@ -6,6 +6,8 @@ from cotune.controls.base import UNLIMITED, Control, Part, Value, Values, Wanted
 from cotune.knobs.base import ValueContext
 from cotune.units import human_duration, human_size
 
+_CUT = 2**32
+"""What a row that reads 0 was written as: iops are cut to 32 bits, and a limit of 0 is not no limit (Linux 6.18)."""
 _NO_DISK = "no such disk, or a partition: the kernel takes whole disks only"
 
 
@@ -22,7 +24,7 @@ class Throttle(Control):
         for line in text.splitlines():
             device, _, number = line.partition(" ")
             if device == row:
-                return int(number)
+                return int(number) or _CUT
         return 0
 
     def format(self, part: str, value: Value, row: str | None) -> str:
@@ -31,6 +33,8 @@ class Throttle(Control):
     def show(self, part: str, value: Value) -> str:
         if not value:
             return "max"
+        if value == _CUT and part.endswith("iops"):
+            return "0/s (2^32 cut to 32 bits)"
         return human_size(int(value)) + "/s" if part.endswith("bps") else f"{value}/s"
 
     def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
@@ -174,6 +178,8 @@ class Cost(Control):
     rows = True
     coupled = True
     reversible = "partial"
+    #: Switched off last: without it ANCK takes no more weights of this disk, not even default.
+    last = frozenset((0,))
     causes = {"ENODEV": _NO_DISK, "EINVAL": "min above max, a percentage above 100, or a key this kernel lacks"}
 
     def __init__(self, name: str, controller: str, v2: str, *parts: Part) -> None:
@@ -304,8 +310,9 @@ CONTROLS: tuple[Control, ...] = (
         Part("write_iops", "io.throttle.write_iops", {"v2": "io.max"}, 0, at_root=False),
     ),
     IoWeight(
-        Part("default", "io.weight", {"v1": "blkio.cost.weight"}, 100, at_root=False),
-        Part("device", "io.weight.weight", {"v1": "blkio.cost.weight"}, 0, at_root=False),
+        # the root group has no weight, but the cost model it belongs to
+        Part("default", "io.weight", {"v1": "blkio.cost.weight"}, 100, at_root=False, sign="blkio.cost.qos"),
+        Part("device", "io.weight.weight", {"v1": "blkio.cost.weight"}, 0, at_root=False, sign="blkio.cost.qos"),
     ),
     IoWeightV2(
         Part("default", "io.weight", {"v2": "io.weight"}, 100, at_root=False, also=("io.cost.weight",)),

@@ -303,6 +303,7 @@ CONTROLS: tuple[Control, ...] = (
             both_versions("memory.wmark_scale_factor"),
             at_root=False,
             sign=_ANCK_SIGN,
+            top=50,
         ),
         causes={"EINVAL": "1 to 1000; 0 is refused"},
     ),

@@ -14,6 +14,8 @@ class QosLevel(CpuNumber):
     """openEuler ``cpu.qos_level``: -1 cannot be left again on 4.19 and 5.10, and the kernel writes the subtree."""
 
     reversible = "no"
+    reach = "subtree"
+    covers = True
 
     def bounds(self, old: Values, new: Values, context: ValueContext) -> list[Bound]:
         level, before = new.get("qos_level"), old.get("qos_level")
@@ -36,6 +38,13 @@ class PagecacheLimit(Limit):
     def looser(self, old: Values, new: Values) -> Values:
         wider = super().looser(old, new)
         return {part: wider[part] if part == "size" else value for part, value in new.items()}
+
+
+class CoveringNumber(MemoryNumber):
+    """A memory number that the kernel writes to the whole subtree at once."""
+
+    reach = "subtree"
+    covers = True
 
 
 class ReaperSwitch(Control):
@@ -62,6 +71,17 @@ class PagecacheRatio(Control):
         if ratio != old.get("ratio") and wanted.get("reclaim_ratio") is None and isinstance(ratio, int):
             new["reclaim_ratio"] = _reclaim_ratio(ratio)
         return new
+
+    def blocked(self, old: Values, wanted: Wanted) -> dict[str, tuple[str, str]]:
+        if wanted.get("ratio", old.get("ratio")) != 0:
+            return {}
+        # the kernel would refuse the number and keep it all the same
+        found = ("vm.pagecache_limit_ratio is 0, without which the kernel refuses it", "set vm.pagecache_limit_ratio")
+        return {
+            part: found
+            for part in ("reclaim_ratio", "async")
+            if wanted.get(part) not in (None, 0) and wanted[part] != old.get(part)
+        }
 
     def after(self, state: Values, write: Write) -> Values:
         if write.part == "ratio":
@@ -132,7 +152,7 @@ CONTROLS: tuple[Control, ...] = (
             for part in ("enable", "size", "sync")
         )
     ),
-    MemoryNumber(
+    CoveringNumber(
         "memory.reap_background",
         Part("reap_background", "memory.reap_background", both_versions("memory.reap_background")),
         causes={"EINVAL": "not 0 or 1"},
@@ -168,7 +188,7 @@ CONTROLS: tuple[Control, ...] = (
         None,
         {"EINVAL": "this kernel knows no such level, has no way back from -1, or an offline parent forbids it"},
     ),
-    MemoryNumber(
+    CoveringNumber(
         "memory.qos_level",
         Part(
             "qos_level",

@@ -8,10 +8,8 @@ from cotune.controls import CONTROLS
 from cotune.controls.base import Control, Part
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
+from cotune.host.needs import OTHER_NAME
 from cotune.host.support import sample_file
-
-
-_OTHER_NAME = {"io": "blkio", "blkio": "io"}
 
 
 class Form(NamedTuple):
@@ -28,7 +26,7 @@ def find_form(host: Host, name: str) -> Form:
     found = [Form(form, hierarchy) for form in forms if (hierarchy := host.layout.controllers.get(form.controller))]
     fitting = [form for form in found if form.hierarchy and has_version(form.control, form.hierarchy.version)]
     # blkio and io are one controller by two names: where only the other is there, the knob has no form here
-    other = host.layout.controllers.get(_OTHER_NAME.get(control.controller, ""))
+    other = host.layout.controllers.get(OTHER_NAME.get(control.controller, ""))
     return (fitting or found or [Form(control, other)])[0]
 
 

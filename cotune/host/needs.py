@@ -14,12 +14,14 @@ from cotune.knobs import BY_KEY
 class Need(NamedTuple):
     """``kernel`` is the kernel (family, version, build option) or device that has the knob, as the end of "needs …".
 
-    ``other`` is what to use where the controller is on the other cgroup version. ``appears_with`` is a word of the
-    kernel command line without which the file is missing, ``works_with`` one without which it has no effect.
+    ``instead`` is the knob that comes nearest where this one is missing, and ``remark`` says how near.
+    ``appears_with`` is a word of the kernel command line without which the file is missing, ``works_with`` one
+    without which it has no effect.
     """
 
     kernel: str
-    other: str = ""
+    instead: str = ""
+    remark: str = ""
     appears_with: str = ""
     works_with: str = ""
 
@@ -30,9 +32,9 @@ _IDENTITY = "an ANCK kernel with group identity (4.19.91-24 or 5.10.46-7 and lat
 _ANCK_66 = "an ANCK 6.6 kernel (CONFIG_GROUP_IDENTITY)"
 _HT_AWARE = "an ANCK 6.6 kernel (CONFIG_SCHED_CORE, CONFIG_CFS_BANDWIDTH)"
 _PAGECACHE = "an ANCK kernel, 5.10.134-14 or later, or 6.6"
-_TALK = (
-    "an ANCK 4.19 build with per-memcg dirty limits (known from a talk of 2020, not in the public source); elsewhere "
-    "use vm.dirty_*, or io.throttle with cgroup writeback"
+_TALK = "an ANCK 4.19 build with per-memcg dirty limits (known from a talk of 2020, not in the public source)"
+_DIRTY = Need(
+    _TALK, "vm.dirty_bytes", "and its kin, for the whole host; io.throttle with cgroup writeback bounds a group"
 )
 _OPENEULER = "an openEuler or HCE kernel"
 _SMART_GRID = "an openEuler or HCE kernel, 4.19 or 5.10, booted with dynamic_affinity=enable"
@@ -43,13 +45,14 @@ _COST = (
     "on cgroup v1 an ANCK or openEuler kernel (blkio.cost.*); on v2 Linux 5.4 or later built with "
     "CONFIG_BLK_CGROUP_IOCOST"
 )
-_WORDS_V1 = "the memory controller on cgroup v2, or on v1 an ANCK 4.19 or 5.10 or openEuler kernel"
+_WORDS_V1 = "the memory controller on cgroup v2, or on v1 an ANCK 4.19 or 5.10, openEuler or TencentOS 5.4 kernel"
 _MEMCG_V1 = "a kernel built with CONFIG_MEMCG, from Linux 6.11 on also CONFIG_MEMCG_V1"
 _SWAP = "a kernel built with CONFIG_SWAP, before Linux 6.1 also CONFIG_MEMCG_SWAP"
 _CPUSETS = "a kernel built with CONFIG_CPUSETS, for cgroup v1 from Linux 6.12 on also CONFIG_CPUSETS_V1"
 _BANDWIDTH = "a kernel built with CONFIG_CFS_BANDWIDTH"
 _WEIGHT = "a kernel built with CONFIG_FAIR_GROUP_SCHED"
 _THROTTLE = "a kernel built with CONFIG_BLK_DEV_THROTTLING"
+_PIDS = "a kernel built with CONFIG_CGROUP_PIDS"
 _QUEUE = "a disk with a request queue and a scheduler (zram and device mapper targets have none)"
 _VM = "Linux 2.6.29 or later"
 
@@ -84,26 +87,26 @@ NEEDS: dict[str, Need] = {
     "memory.high": Need(_WORDS_V1),
     "memory.low": Need(_WORDS_V1),
     "memory.min": Need(_WORDS_V1 + "; on v2 Linux 4.18 or later"),
-    "memory.swap_max": Need(_SWAP, "memory.memsw (memory.limit and the swap together)", "swapaccount=1"),
+    "memory.swap_max": Need(_SWAP, "memory.memsw", "the limit and the swap together", "swapaccount=1"),
     "memory.swap_high": Need(
         "the memory controller on cgroup v2 with Linux 5.8 or later and CONFIG_SWAP, or on v1 an ANCK kernel",
     ),
     "memory.oom_group": Need(
         "the memory controller on cgroup v2 with Linux 4.19 or later, or on v1 an ANCK kernel or one with RUE"
     ),
-    "memory.memsw": Need(_SWAP, "memory.swap_max (the swap alone: memsw less the limit)", "swapaccount=1"),
+    "memory.memsw": Need(_SWAP, "memory.swap_max", "the swap alone: memsw less the limit", "swapaccount=1"),
     "memory.soft_limit": Need(_MEMCG_V1, "memory.high"),
-    "memory.swappiness": Need(_MEMCG_V1, "vm.swappiness for the whole host"),
+    "memory.swappiness": Need(_MEMCG_V1, "vm.swappiness", "for the whole host"),
     "memory.oom_kill_disable": Need(_MEMCG_V1),
     "memory.wmark_min_adj": Need(_ANCK),
     "memory.wmark_ratio": Need(_ANCK),
     "memory.wmark_scale_factor": Need(_ANCK),
     "memory.priority": Need(_ANCK),
     "memory.use_priority_oom": Need(_ANCK + ", or " + _RUE),
-    "memory.dirty_bytes": Need(_TALK, "vm.dirty_bytes for the whole host"),
-    "memory.dirty_ratio": Need(_TALK, "vm.dirty_ratio for the whole host"),
-    "memory.dirty_background_bytes": Need(_TALK, "vm.dirty_background_bytes for the whole host"),
-    "memory.dirty_background_ratio": Need(_TALK, "vm.dirty_background_ratio for the whole host"),
+    "memory.dirty_bytes": _DIRTY,
+    "memory.dirty_ratio": _DIRTY,
+    "memory.dirty_background_bytes": _DIRTY,
+    "memory.dirty_background_ratio": _DIRTY,
     "memory.reap_background": Need(_ANCK_510),
     "memory.pagecache_limit.enable": Need(_PAGECACHE),
     "memory.pagecache_limit.size": Need(_PAGECACHE),
@@ -120,14 +123,18 @@ NEEDS: dict[str, Need] = {
     "io.throttle.write_bps": Need(_THROTTLE),
     "io.throttle.read_iops": Need(_THROTTLE),
     "io.throttle.write_iops": Need(_THROTTLE),
-    "io.throttle.readwrite_bps": Need(_RUE, "read_bps and write_bps"),
-    "io.throttle.readwrite_iops": Need(_RUE, "read_iops and write_iops"),
+    "io.throttle.readwrite_bps": Need(_RUE, "io.throttle.read_bps", "and write_bps"),
+    "io.throttle.readwrite_iops": Need(_RUE, "io.throttle.read_iops", "and write_iops"),
     "io.weight": Need(_COST),
     "io.weight.weight": Need(_COST),
     "io.bfq_weight": Need("bfq: modprobe bfq (CONFIG_IOSCHED_BFQ, CONFIG_BFQ_GROUP_IOSCHED), then scheduler: bfq"),
-    "io.latency.target": Need("Linux 4.19 or later built with CONFIG_BLK_CGROUP_IOLATENCY", "io.throttle"),
+    "io.latency.target": Need(
+        "Linux 4.19 or later built with CONFIG_BLK_CGROUP_IOLATENCY",
+        "io.throttle.read_iops",
+        "for the groups in its way",
+    ),
     "block.iocost": Need(_COST),
-    "pids.max": Need("a kernel built with CONFIG_CGROUP_PIDS"),
+    "pids.max": Need(_PIDS),
     "host.sched.group_identity": Need(
         "an ANCK kernel where group identity has a switch (4.19.91-26.4 or 5.10.134-13 and later)"
     ),
@@ -163,9 +170,13 @@ NEEDS: dict[str, Need] = {
     "block": Need("a disk whose driver has this file"),
     "block.scheduler": Need(_QUEUE),
     "block.nr_requests": Need(_QUEUE),
-    "block.wbt_lat_usec": Need("a disk with a request queue, and a kernel built with CONFIG_BLK_WBT and CONFIG_BLK_WBT_MQ"),
+    "block.wbt_lat_usec": Need(
+        "a disk with a request queue, and a kernel built with CONFIG_BLK_WBT and CONFIG_BLK_WBT_MQ"
+    ),
 }
 
+#: What nearly every kernel has: not worth a word where something else is missing.
+COMMON = frozenset((_WEIGHT, _BANDWIDTH, _CPUSETS, _MEMCG_V1, _SWAP, _THROTTLE, _PIDS))
 #: Tunable of a scheduler → the scheduler, and the build option it comes with.
 TUNABLES = {
     **dict.fromkeys(

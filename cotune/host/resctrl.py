@@ -176,15 +176,15 @@ def not_mounted(host: Host) -> Support:
     point = mount_point(host)
     if point is not None:
         reason = f"resctrl is mounted at {point}, and can only be mounted once"
-        return Support("no", reason, f"umount {point}, then mount it at {POINT}")
+        return Support("no", reason, f"umount {point}, then mount it at {POINT}", "mount")
     if not host.kernel.exists(POINT):
         remedy = "a CPU with Intel RDT or AMD QoS and a kernel built with CONFIG_X86_CPU_RESCTRL"
         off = [word for word in sorted(host.boot_words) if word.startswith("rdt=!")]
         if off:
             remedy = f"the kernel command line without {' '.join(off)}"
-        return Support("no", f"this machine or kernel has no resctrl (no {POINT})", remedy)
+        return Support("no", f"this machine or kernel has no resctrl (no {POINT})", remedy, "boot" if off else "device")
     reason = "resctrl is not mounted, and what it can do here shows only then"
-    return Support("unknown", reason, "host.resctrl.mount: true in the profile, which mounts it")
+    return Support("unknown", reason, "host.resctrl.mount: true in the profile, which mounts it", "mount")
 
 
 def probe_resctrl(host: Host, knob: Knob) -> Support:
@@ -210,12 +210,12 @@ def _missing(host: Host, resctrl: Resctrl, part: str) -> Support:
         return Support("no", "resctrl only monitors here: it has nothing to allocate", "a CPU with CAT or MBA")
     if part in _SPLIT and f"{name}CODE" in resctrl.ids:
         reason = f"resctrl is mounted with {_SPLIT[part]}, which splits {name} into code and data"
-        return Support("no", reason, f"{part}code and {part}data, or unmount it and mount it without {_SPLIT[part]}")
+        remedy = f"{part}code and {part}data, or unmount it and mount it without {_SPLIT[part]}"
+        return Support("no", reason, remedy, "mount")
     if cache != part and cache.upper() in resctrl.ids:
         reason = f"resctrl is mounted without {_SPLIT[cache]}"
-        return Support(
-            "no", reason, f"umount {POINT}, then host.resctrl.mount: {{{_SPLIT[cache]}: true}} (if the CPU has CDP)"
-        )
+        remedy = f"umount {POINT}, then host.resctrl.mount: {{{_SPLIT[cache]}: true}} (if the CPU has CDP)"
+        return Support("no", reason, remedy, "mount")
     flag = "mba" if part == BANDWIDTH else f"cat_{cache}"
     if flag in host.text("/proc/cpuinfo").split():
         word = "mba" if part == BANDWIDTH else f"{cache}cat"
@@ -223,6 +223,7 @@ def _missing(host: Host, resctrl: Resctrl, part: str) -> Support:
             "no",
             f"/proc/cpuinfo lists {flag}, but the kernel has no {name} in {POINT}/info",
             f"the kernel switches it off for errata (Intel model 85) or by rdt=!{word}; rdt={word} switches it on",
+            "boot",
         )
     what = "memory bandwidth" if part == BANDWIDTH else f"the {cache.upper()} cache"
     return Support("no", f"this CPU cannot divide {what}", f"a CPU whose kernel shows {POINT}/info/{name}")

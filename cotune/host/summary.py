@@ -15,6 +15,7 @@ from cotune.knobs import KNOBS
 #: Words of the kernel command line that decide over knobs; with ``=`` any value counts.
 BOOT_WORDS = {
     "cgwb_v1": "cgroup writeback on cgroup v1 (ANCK): buffered writes are throttled, too",
+    "cgroup1_writeback": "the same on openEuler",
     "psi=": "pressure stall information",
     "psi_v1=": "pressure stall information on cgroup v1 (ANCK)",
     "cgroup_disable=": "controllers that are off",
@@ -22,15 +23,10 @@ BOOT_WORDS = {
     "swapaccount=": "memory.memsw, the limit of memory and swap together",
     "systemd.unified_cgroup_hierarchy=": "whether systemd mounts cgroup v2 only",
     "isolcpus=": "CPUs the scheduler leaves alone",
+    "dynamic_affinity=": "cpu.dynamic_affinity_mode and cpu.preferred_cpus (openEuler)",
+    "pagecache_limit=": "the switch of memory.pagecache_limit (ANCK 6.6)",
+    "rdt=": "which features of resctrl are on or off against the kernel's own choice",
 }
-
-
-class ControllerFact(NamedTuple):
-    """A controller, the version of its hierarchy and where that is mounted."""
-
-    name: str
-    version: int
-    point: str
 
 
 class DiskFact(NamedTuple):
@@ -52,10 +48,17 @@ class MountFact(NamedTuple):
     unusual: list[str]
 
 
-def controllers(host: Host) -> list[ControllerFact]:
-    """The controllers, by name."""
-    found = host.layout.controllers
-    return [ControllerFact(name, found[name].version, found[name].point) for name in sorted(found)]
+def controllers(host: Host) -> dict[str, dict[str, object]]:
+    """Controller → ``version`` of its hierarchy and ``mount``, where that is.
+
+    For version 2 also ``enabled``: whether the root group hands it to its child groups (cgroup.subtree_control).
+    """
+    facts: dict[str, dict[str, object]] = {}
+    for name, (version, point, _) in sorted(host.layout.controllers.items()):
+        facts[name] = {"version": version, "mount": point}
+        if version == 2:
+            facts[name]["enabled"] = name in host.text(f"{point}/cgroup.subtree_control").split()
+    return facts
 
 
 def boot_words(host: Host) -> dict[str, str | None]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cotune.approximate import APPROXIMATIONS
 from cotune.controls import CONTROLS
 from cotune.controls.base import Control, Part
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
-from cotune.host.needs import CONTROLLERS, OTHER_NAME, TUNABLES, need_of
+from cotune.host.needs import COMMON, CONTROLLERS, OTHER_NAME, TUNABLES, need_of
 from cotune.knobs import BY_KEY
 from cotune.knobs.base import Knob
-from cotune.knobs.lookup import file_path
+from cotune.knobs.lookup import file_path, knob_forms
 from cotune.model import Target
+
+if TYPE_CHECKING:
+    from cotune.host.forms import Form
 
 _DEBUG = "/sys/kernel/debug"
 _FEATURE_FILES = (f"{_DEBUG}/sched_features", f"{_DEBUG}/sched/features")
@@ -43,7 +46,7 @@ def probe(host: Host, knob: Knob) -> Support:
     if knob.section in ("mount", "jbd2", "feature", "quota"):
         from cotune.host.support_ext4 import probe_ext4
 
-        return _of_kind(probe_ext4(host, knob), "device")
+        return _of_kind(probe_ext4(host, knob), "file" if knob.section == "jbd2" else "device")
     if control.scope == "cgroup":
         return _probe_cgroup(host, control, knob)
     if control.scope == "sysctl":
@@ -87,39 +90,54 @@ def _of_kind(support: Support, kind: str) -> Support:
 # --- cgroups --------------------------------------------------------------------------------------------------------
 
 
-def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
+class _Place(NamedTuple):
+    """Where a cgroup knob is on this host: None for what this host has no form of."""
+
+    form: Form
+    part: Part | None
+    file: str | None
+
+
+def _locate(host: Host, knob: Knob) -> _Place:
     from cotune.host.forms import find_form, part_file
 
-    form = find_form(host, control.name)
-    hierarchy, part = form.hierarchy, form.control.parts.get(knob.part)
-    if hierarchy is None:
-        return missing_controller(host, control, knob)
-    if part is None and not any(knob.part in CONTROLS[name].parts for name in (control.name, control.v2) if name):
+    form = find_form(host, knob.control)
+    part = form.control.parts.get(knob.part)
+    if part is None and all(knob.part not in one.parts for one in knob_forms(knob)):
         part = next(iter(form.control.parts.values()))  # a knob that is lowered into another part
-    file = part_file(host, hierarchy, part)
+    return _Place(form, part, part_file(host, form.hierarchy, part) if form.hierarchy else None)
+
+
+def _probe_cgroup(host: Host, control: Control, knob: Knob) -> Support:
+    form, part, file = _locate(host, knob)
+    if form.hierarchy is None:
+        return missing_controller(host, control)
     if part is None or file is None:
-        return no_dialect(host, knob, hierarchy)
-    found = sample_file(host, hierarchy, file, part)
+        return no_dialect(host, knob, form.hierarchy)
+    found = sample_file(host, form.hierarchy, file, part)
     if found is False:
-        return missing_file(host, form.control, file)
-    if found is None and (hidden := _hidden(host, hierarchy, file, knob)):
+        return missing_file(host, form.control, file, knob.key)
+    if found is None and (hidden := _hidden(host, form.hierarchy, file, knob)):
         return hidden
-    return _missing_word(host, knob) or _lost(form.control, part, file, knob) or _gated(host, part) or _limited(host, knob)
+    lost = _missing_word(host, knob) or _lost(form.control, part, file, knob)
+    return lost or _gated(host, part) or _limited(host, knob)
 
 
 def _hidden(host: Host, hierarchy: Hierarchy, file: str, knob: Knob) -> Support | None:
     """A file that no existing group can show. Those that every kernel with the controller has need no proof."""
-    if hierarchy.version == 2 and not _enabled(host, hierarchy, CONTROLS[knob.control].controller):
-        name = _named(host, CONTROLS[knob.control].controller)
-        reason = f"the {name} controller is not enabled for child groups ({hierarchy.point}/cgroup.subtree_control)"
-        if knob.confidence == "live":
-            return Support("gated", reason, "cotune enables it when a profile uses this knob", "controller")
-        remedy = f"cotune enables it when a profile uses this knob; that it is there needs {need_of(knob.key).kernel}"
-        return Support("unknown", reason, remedy, "controller")
-    if knob.confidence == "live":
+    kernel = need_of(knob.key).kernel
+    sure = knob.confidence == "live" and (hierarchy.version == 2 or kernel in COMMON)
+    controller = CONTROLS[knob.control].controller
+    if hierarchy.version == 2 and not _enabled(host, hierarchy, controller):
+        name, file = _named(host, controller), f"{hierarchy.point}/cgroup.subtree_control"
+        reason, remedy = f"the {name} controller is not enabled for child groups ({file})", "cotune enables it"
+        if sure:
+            return Support("gated", reason, f"{remedy} when a profile uses this knob", "controller")
+        return Support("unknown", reason, f"{remedy}; the file itself is on {kernel}", "controller")
+    if sure:
         return None
-    remedy = f"create a group and ask again; it is on {need_of(knob.key).kernel}"
-    return Support("unknown", f"no child group to look for {file} in", remedy, "file")
+    reason = f"no child group to look for {file} in"
+    return Support("unknown", reason, f"create a group and ask again; it is on {kernel}", "file")
 
 
 def _enabled(host: Host, hierarchy: Hierarchy, controller: str) -> bool:
@@ -168,12 +186,9 @@ def _limited(host: Host, knob: Knob) -> Support:
     return Support("yes", reason, remedy, "boot")
 
 
-def missing_controller(host: Host, control: Control, knob: Knob) -> Support:
-    """Why a controller cannot be used: on the other version, off at boot, not mounted, or not in the kernel."""
+def missing_controller(host: Host, control: Control) -> Support:
+    """Why a controller cannot be used: off at boot, not mounted, or not in the kernel."""
     controller = control.controller
-    other = host.layout.controllers.get(OTHER_NAME.get(controller, ""))
-    if other is not None:
-        return no_dialect(host, knob, other)
     known = {line.split()[0]: line.split()[-1] for line in host.text("/proc/cgroups").splitlines()[1:]}
     word = f"cgroup_disable={controller}"
     if known.get(controller) == "0" or word in host.boot_words:
@@ -186,35 +201,49 @@ def missing_controller(host: Host, control: Control, knob: Knob) -> Support:
     return Support("no", reason, f"a kernel built with {CONTROLLERS[controller]}", "controller")
 
 
-def missing_file(host: Host, control: Control, file: str) -> Support:
-    """Why a file is not in a cgroup that exists."""
+def missing_file(host: Host, control: Control, file: str, key: str = "") -> Support:
+    """Why a file is not in a cgroup that exists; ``key`` is the knob that is asked for, if not the file's own."""
     reason = f"this kernel ({host.release}) has no {file}"
-    key = next((p.knob for p in control.parts.values() if file in (*p.files.values(), *p.also) and p.knob), "")
-    need = need_of(key)
+    parts = control.parts.values()
+    key = key or next((part.knob for part in parts if file in (*part.files.values(), *part.also) and part.knob), "")
+    need, instead = need_of(key), _instead(host, key)
     word = need.appears_with
     if word and word not in host.boot_words:
-        return Support("no", f"{reason}, and was not booted with {word}", f"{_ADD_WORD.format(word=word)}; {need.kernel}", "boot")
-    instead = _approximation(host, key)
-    return Support("no", reason, f"{need.kernel}; {instead}" if instead else need.kernel, "file")
+        remedy = f"{_ADD_WORD.format(word=word)}; {need.kernel}"
+        return Support("no", f"{reason}, and was not booted with {word}", remedy, "boot")
+    return Support("no", reason, f"{need.kernel}; or here {instead}" if instead else need.kernel, "file")
 
 
 def no_dialect(host: Host, knob: Knob, hierarchy: Hierarchy) -> Support:
     """The knob has no file for this cgroup version: what stands for it here, or how to have the other version."""
-    controller, need = _named(host, CONTROLS[knob.control].controller), need_of(knob.key)
+    controller, kernel = _named(host, CONTROLS[knob.control].controller), need_of(knob.key).kernel
     other = 3 - hierarchy.version
     reason = f"the {controller} controller is on cgroup v{hierarchy.version}, where this knob has no form"
     word = "systemd.unified_cgroup_hierarchy=" + ("1" if other == 2 else "0")
-    change = f"{need.kernel}, with that controller on cgroup v{other} (boot with {word})"
-    instead = _approximation(host, knob.key) or (f"{need.other}" if need.other else "")
+    change = f"the {controller} controller on cgroup v{other} (boot with {word})"
+    if kernel not in COMMON:
+        change = f"{kernel}, with {change}"
+    instead = _instead(host, knob.key)
     return Support("no", reason, f"{instead}; or {change}" if instead else change, "version")
 
 
-def _approximation(host: Host, key: str) -> str:
-    """What ``defaults: {unsupported: approximate}`` would use for a knob that is missing here, if anything."""
-    found = APPROXIMATIONS.get(key)
-    if found is None or probe(host, BY_KEY[found.knob]).state == "no":
+def _instead(host: Host, key: str) -> str:
+    """The knob to use here in place of one that is missing, if this host has it."""
+    need, approximation = need_of(key), APPROXIMATIONS.get(key)
+    if approximation is not None and _has(host, approximation.knob):
+        return f"{approximation.knob}, which defaults: {{unsupported: approximate}} sets in its place"
+    if not need.instead or not _has(host, need.instead):
         return ""
-    return f"{found.knob}, which defaults: {{unsupported: approximate}} sets in its place"
+    return f"{need.instead} ({need.remark})" if need.remark else need.instead
+
+
+def _has(host: Host, key: str) -> bool:
+    """Whether a host has a knob's file, as far as can be told without a reason."""
+    knob = BY_KEY[key]
+    if CONTROLS[knob.control].scope != "cgroup":
+        return host.kernel.exists("/proc/sys/" + key.replace(".", "/"))
+    form, part, file = _locate(host, knob)
+    return bool(form.hierarchy and file and sample_file(host, form.hierarchy, file, part) is not False)
 
 
 def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None = None) -> bool | None:
@@ -266,7 +295,7 @@ def _probe_file(host: Host, knob: Knob) -> Support:
 def _missing_feature(host: Host, key: str, name: str) -> Support:
     need = need_of(key).kernel
     if any(host.kernel.exists(path) for path in _FEATURE_FILES):
-        return Support("no", f"this kernel ({host.release}) has no scheduler feature {name}", need, "file")
+        return Support("no", f"this kernel ({host.release}) has no such scheduler feature: {name}", need, "file")
     if any(mount.point == _DEBUG for mount in host.kernel.mounts()):
         reason = f"this kernel ({host.release}) lists no scheduler features in {_DEBUG}"
         return Support("no", reason, f"{need}, built with CONFIG_SCHED_DEBUG", "file")
@@ -306,8 +335,7 @@ def _missing_queue_file(host: Host, key: str, part: str, queue: str) -> Support:
     scheduler, option = TUNABLES[name]
     menu = host.text(f"{queue}/scheduler").split() if queue else []
     active = next((word.strip("[]") for word in menu if word.startswith("[")), "none")
-    reason = f"{name} belongs to the scheduler {scheduler}, " + (
-        f"and this disk uses {active}" if queue else "which no disk here uses"
-    )
+    uses = f"this disk uses {active}" if queue else f"no disk here uses {scheduler}"
+    reason = f"{uses}, and only the scheduler {scheduler} has this tunable"
     remedy = f"scheduler: {scheduler} in the same entry of host.block ({option}, or its module)"
     return Support("no", reason, remedy, "device")

@@ -21,13 +21,13 @@ def _model(key: str, title: str, unit: str = "") -> Knob:
     return Knob(f"block.iocost.model.{key}", "block", title, kind, "io.cost.model", key, doc, _MODEL, unit=unit)
 
 
-def _queue(key: str, title: str, high: int, doc: str, unit: str = "", source: str = _SYSFS) -> Knob:
-    return Knob(f"block.{key}", "block", title, Integer(0, high), f"block.{key}", key, doc, source, unit=unit)
+def _queue(key: str, title: str, high: int, doc: str, unit: str = "", low: int = 0) -> Knob:
+    return Knob(f"block.{key}", "block", title, Integer(low, high), f"block.{key}", key, doc, _SYSFS, unit=unit)
 
 
-def _iosched(key: str, title: str, elevator: str, unit: str = "") -> Knob:
+def _iosched(key: str, title: str, elevator: str, unit: str = "", high: int = 2**31 - 1) -> Knob:
     doc = f"Tunable of {elevator}; there only while that is the scheduler. A change of the scheduler resets it."
-    kind = Integer(0, 2**31 - 1)
+    kind = Integer(0, high)
     return Knob(
         f"block.iosched.{key}", "block", title, kind, "block.queue", f"iosched/{key}", doc, _ELEVATORS, unit=unit
     )
@@ -84,17 +84,18 @@ KNOBS = (
         2**20,
         "At least one page, and at most what the hardware takes (max_hw_sectors_kb).",
         "KiB",
+        low=4,
     ),
     _queue("iostats", "Statistics of the disk", 1, "1 counts for /proc/diskstats."),
     _queue("add_random", "Entropy from the disk", 1, "1 feeds the timing of requests to the random number generator."),
     _iosched("read_expire", "Deadline of reads", "mq-deadline", "ms"),
     _iosched("write_expire", "Deadline of writes", "mq-deadline", "ms"),
     _iosched("writes_starved", "Reads preferred before a write", "mq-deadline"),
-    _iosched("front_merges", "Merging at the front", "mq-deadline"),
+    _iosched("front_merges", "Merging at the front", "mq-deadline", high=1),
     _iosched("fifo_batch", "Requests per batch", "mq-deadline"),
-    _iosched("low_latency", "Low latency", "bfq"),
+    _iosched("low_latency", "Low latency", "bfq", high=1),
     _iosched("slice_idle", "Wait for further requests", "bfq", "ms"),
-    _iosched("strict_guarantees", "Strict guarantees", "bfq"),
+    _iosched("strict_guarantees", "Strict guarantees", "bfq", high=1),
     _iosched("read_lat_nsec", "Latency target of reads", "kyber", "ns"),
     _iosched("write_lat_nsec", "Latency target of writes", "kyber", "ns"),
     _cost(

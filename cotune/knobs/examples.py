@@ -241,7 +241,8 @@ def placed(knob: Knob, value: Any) -> dict[str, Any]:
     if knob.section in ("jbd2", "feature"):
         return _mount(_nest(key.split("."), value))
     if knob.section == "quota":
-        return _mount({"quota": {"project": {"/data/c1": {"id": EXAMPLES["mount.quota.project.id"], knob.part: value}}}})
+        limits = {"id": EXAMPLES["mount.quota.project.id"], knob.part: value}
+        return _mount({"quota": {"project": {"/data/c1": limits}}})
     if knob.section == "resctrl":
         return {"host": {"resctrl": {"classes": {"offline": {key: value}}}}}
     group: dict[str, Any] = {"match": {"cgroup": "offline"}}

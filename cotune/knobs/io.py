@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cotune.knobs.base import Knob
+from dataclasses import dataclass
+from typing import Any
+
+from cotune.knobs.base import Knob, ValueContext
 from cotune.knobs.types import Duration, Integer, Size
 
 _DOC = (
@@ -15,6 +18,23 @@ _RUE = "Bound of reads and writes together, beside the single ones. TencentOS RU
 _WEIGHT = "block/blk-iocost.c ioc_weight_write"
 
 
+@dataclass(frozen=True)
+class Throughput(Size):
+    """Bytes per second. The kernel takes 2^64 - 1 as "no limit" and cuts what is above."""
+
+    low: int = 1
+
+    @property
+    def expected(self) -> str:
+        return f"{super().expected}, below 2^64 - 1"
+
+    def resolve(self, value: Any, context: ValueContext) -> int:
+        number = super().resolve(value, context)
+        if number >= 2**64 - 1:
+            raise ValueError(self.expected)
+        return number
+
+
 def _iops() -> Integer:
     # the kernel cuts iops to 32 bits and takes 2^32 - 1 as "no limit"
     return Integer(1, 2**32 - 2, unlimited=True)
@@ -25,7 +45,7 @@ KNOBS = (
         "io.throttle.read_bps",
         "throttle",
         "Bytes read per second",
-        Size(low=1),
+        Throughput(),
         "io.throttle",
         "read_bps",
         _DOC,
@@ -36,7 +56,7 @@ KNOBS = (
         "io.throttle.write_bps",
         "throttle",
         "Bytes written per second",
-        Size(low=1),
+        Throughput(),
         "io.throttle",
         "write_bps",
         _DOC,
@@ -67,7 +87,7 @@ KNOBS = (
         "io.throttle.readwrite_bps",
         "throttle",
         "Bytes read and written per second",
-        Size(low=1),
+        Throughput(),
         "io.throttle",
         "readwrite_bps",
         _RUE,

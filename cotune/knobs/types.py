@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from cotune.units import (
     parse_size,
 )
 
+_BARE = re.compile(r"[0-9.]+")
 UNLIMITED = -1
 """Resolved form of ``max`` for every limit; a control turns it into what its file spells."""
 
@@ -116,8 +118,6 @@ class Text:
         return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
 
     def resolve(self, value: Any, context: ValueContext) -> str:
-        import re
-
         if not isinstance(value, str) or re.fullmatch(self.pattern, value) is None:
             raise ValueError(self.expected)
         return value
@@ -197,6 +197,9 @@ class CpuTime:
             if not 0 < value <= 65536:
                 raise ValueError(self.expected)
             return Share("cpus", float(value))
+        if isinstance(value, str) and _BARE.fullmatch(value.strip()):
+            # as a duration it would be seconds: practically no limit, where the kernel's µs or CPUs were meant
+            raise ValueError(f"{self.expected}; a number in quotes could be either")
         try:
             duration = parse_duration(value)
         except ValueError:

@@ -15,6 +15,7 @@ from cotune.host.forms import Form, find_form, has_version, part_file
 from cotune.host.support import Support, probe
 from cotune.knobs import BY_KEY, section
 from cotune.knobs.base import Knob
+from cotune.knobs.lookup import knob_forms
 from cotune.knobs.types import Share
 from cotune.model import Create, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
@@ -24,6 +25,8 @@ from cotune.resolve.members import MemberResolver
 from cotune.resolve.moves import MoveResolver
 
 _Rank = tuple[int, ...]
+#: Knobs without a file of their own: their control writes them with another part.
+_ABSORBED = [k for k in section("group").values() if all(k.part not in form.parts for form in knob_forms(k))]
 
 
 class _Candidate(NamedTuple):
@@ -85,6 +88,7 @@ class GroupResolver:
         for group, rank in matched:
             for knob, value, origin, row in knobs:
                 self._want(name, data, group, rank, knob, value, origin, row)
+            self._absorbed(name, data, group, [knob for knob, *_ in knobs])
             if data.get("create"):
                 self._create(group, hierarchies, self.profile.origin("groups", name, "create"))
         self.members.add(name, data, matched, hierarchies)
@@ -110,6 +114,15 @@ class GroupResolver:
             for knob, _, origin, row in found
             if knob.part in lowered[f"{knob.control} {row}"]
         ]
+
+    def _absorbed(self, name: str, data: dict[str, Any], group: str, knobs: list[Knob]) -> None:
+        """A value that is written as part of another one's (cpu.smt_expeller) is missing where that one is."""
+        for knob in _ABSORBED:
+            keys = tuple(knob.key.split("."))
+            lost = any(other.control == knob.control and self._support(other).state == "no" for other in knobs)
+            if lost and at(data, keys):
+                support, origin = self._support(knob), self.profile.origin("groups", name, *keys)
+                self._unsupported(f"cgroup:{group or '/'}", knob, support.reason, support.remedy, origin)
 
     def _form(self, control: str) -> Form:
         """The form a control has here; each is asked for once."""
@@ -182,7 +195,7 @@ class GroupResolver:
         if hierarchy and self._approximate(name, data, group, rank, knob, value, origin, file):
             return
         support = self._support(knob)
-        if hierarchy is None or file is None or support.kind == "boot" and support.state == "no":
+        if hierarchy is None or file is None or (support.kind == "boot" and support.state == "no"):
             self._unsupported(resource, knob, support.reason, support.remedy, origin)
             return
         unit = hierarchy.dir(group)

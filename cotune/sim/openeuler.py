@@ -1,7 +1,7 @@
-"""openEuler 5.10 on cgroup v1: quality-of-service levels, smart grid affinity, asynchronous reclaim, writeback.
+"""openEuler 5.10 and 6.6 on cgroup v1: quality-of-service levels, smart grid affinity, soft quota, writeback.
 
-Read in kernel/sched/core.c (4.19 and 5.10) and in the file table of mm/memcontrol.c (5.10); the memory rules are from
-documents. Where the errno of a refusal is not known it is EINVAL.
+Read in kernel/sched/core.c (4.19 and 5.10) and in the file table of mm/memcontrol.c (5.10); the memory rules and those
+of 6.6 are from documents. Where the errno of a refusal is not known it is EINVAL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from cotune.sim.files import (
 from cotune.sim.hosts.specs import HostSpec
 from cotune.sim.iocost import MODEL, QOS, WEIGHT, iocost_files
 from cotune.sim.machine import Group
+from cotune.sim.release import since
 
+SOFT_QUOTA = "cpu.soft_quota"
 QOS_CPU, QOS_MEMORY, ASYNC_RATIO = "cpu.qos_level", "memory.qos_level", "memory.high_async_ratio"
 AFFINITY, AFFINITY_PERIOD, PREFERRED = "cpu.dynamic_affinity_mode", "cpu.affinity_period_ms", "cpuset.preferred_cpus"
 WRITEBACK = "memory.wb_blkio_ino"
@@ -38,6 +40,9 @@ _MEMORY_GATE = "/proc/sys/vm/memcg_qos_enable"
 #: HIGH_ASYNC_RATIO_GAP + 1: documents say 11…100, and reclaim stops 10 percent below where it starts.
 _LOWEST_RATIO = 11
 _FIRST_INODE = 100
+_OFFLINE, _ONLINE = -1, 0
+#: Levels of 6.6, which is built with QOS_SCHED_MULTILEVEL.
+_LOWEST_LEVEL, _HIGHEST_LEVEL = -2, 2
 
 
 def additions(name: str, spec: HostSpec) -> Controller | None:
@@ -69,33 +74,39 @@ def _kill(group: Group, text: str) -> None:
 # --- cpu ------------------------------------------------------------------------------------------------------------
 
 
-def _cpu(_spec: HostSpec) -> Controller:
-    files = (
-        CgroupFile(QOS_CPU, _show(QOS_CPU), _write_cpu_level),
-        CgroupFile(AFFINITY, _show_affinity(AFFINITY), _write_affinity),
-        CgroupFile(AFFINITY_PERIOD, _show_affinity(AFFINITY_PERIOD), _write_period),
-        report_file("cpu.affinity_stat", "periods 0\n", Where.CHILD),
-    )
+def _cpu(spec: HostSpec) -> Controller:
+    files = [CgroupFile(QOS_CPU, _show(QOS_CPU), _write_cpu_level)]
+    if since(spec, 6, 6):
+        files.append(number_file(SOFT_QUOTA, 0, 1, where=Where.CHILD))
+    else:
+        files += [
+            CgroupFile(AFFINITY, _show_affinity(AFFINITY), _write_affinity),
+            CgroupFile(AFFINITY_PERIOD, _show_affinity(AFFINITY_PERIOD), _write_period),
+            report_file("cpu.affinity_stat", "periods 0\n", Where.CHILD),
+        ]
 
     def created(group: Group) -> None:
         """The level is the parent's at mkdir."""
-        level = group.parent.numbers[QOS_CPU] if group.parent is not None else 0
-        group.numbers.update({QOS_CPU: level, AFFINITY: 0, AFFINITY_PERIOD: 100})
+        level = group.parent.numbers[QOS_CPU] if group.parent is not None else _ONLINE
+        group.numbers.update({QOS_CPU: level, SOFT_QUOTA: 0, AFFINITY: 0, AFFINITY_PERIOD: 100})
 
-    return Controller("cpu", files, created)
+    return Controller("cpu", tuple(files), created)
 
 
 def _write_cpu_level(group: Group, text: str) -> None:
     """cpu_qos_write: 0 is online and -1 offline, for the whole subtree, and there is no way back from -1 (EINVAL).
 
-    Writing the present level changes nothing, below either.
+    6.6 has levels from -2 to 2, from each of them to every other. Writing the present level changes nothing, below
+    either.
     """
     level = parse_s64(text)
-    if group.parent is None or level not in (-1, 0):
+    several = since(group.machine.spec, 6, 6)
+    lowest, highest = (_LOWEST_LEVEL, _HIGHEST_LEVEL) if several else (_OFFLINE, _ONLINE)
+    if group.parent is None or not lowest <= level <= highest:
         refuse(errno.EINVAL)
     if level == group.numbers[QOS_CPU]:
         return
-    if group.numbers[QOS_CPU] == -1:
+    if group.numbers[QOS_CPU] == _OFFLINE and not several:
         refuse(errno.EINVAL)
     for member in group.walk():
         member.numbers[QOS_CPU] = level

@@ -17,5 +17,5 @@ def since(spec: HostSpec, major: int, minor: int) -> bool:
 
 def hz(spec: HostSpec) -> int:
     """Ticks per second: 250 on the probed mainline kernels. 1000 on vendor kernels before 6.6 is our assumption."""
-    vendor = spec.anck or bool(spec.features & {"tencentos", "rue", "openeuler"})
+    vendor = spec.anck or bool(spec.features & {"tencentos", "rue", "bt", "openeuler"})
     return 1000 if vendor and not since(spec, 6, 6) else 250

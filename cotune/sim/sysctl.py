@@ -181,6 +181,9 @@ _RUE = (
     _s("vm/qos_prio_reclaim", 0, 0, 1),
     _s("vm/qos_highest_reclaim_prio", 7, 1, 7),
     _s("vm/qos_prio_reclaim_ratio", 20, 1, 20),
+)
+#: The scheduler for offline groups: TencentOS 4.14 README, as a range our assumption.
+_BT = (
     _s("kernel/sched_bt_period_us", 1000000, 1),
     _s("kernel/sched_bt_runtime_us", -1, -1),
 )
@@ -188,8 +191,10 @@ _OPENEULER = (
     _s("vm/memcg_qos_enable", 0, 0, 1),
     _s("vm/memcg_swap_qos_enable", 0, 0, 2),
     _s("kernel/sched_prio_load_balance_enabled", 0, 0, 1),
-    _s("kernel/sched_util_low_pct", 85, 0, 100),
 )
+#: The smart grid of 4.19 and 5.10, and the soft quota of 6.6.
+_OPENEULER_OLD = (_s("kernel/sched_util_low_pct", 85, 0, 100),)
+_OPENEULER_66 = (_s("kernel/sched_soft_runtime_ratio", 0, 0, 100),)
 
 
 def table(spec: HostSpec) -> tuple[Sysctl, ...]:
@@ -200,7 +205,8 @@ def table(spec: HostSpec) -> tuple[Sysctl, ...]:
     vendor += () if since(spec, 6, 6) else _BEFORE_EEVDF
     if spec.anck:
         vendor += _anck(spec)
-    for word, rows in (("tencentos", _TENCENTOS), ("rue", _RUE), ("openeuler", _OPENEULER)):
+    openeuler = (*_OPENEULER, *(_OPENEULER_66 if since(spec, 6, 6) else _OPENEULER_OLD))
+    for word, rows in (("tencentos", _TENCENTOS), ("rue", (*_RUE, *_BT)), ("bt", _BT), ("openeuler", openeuler)):
         vendor += rows if word in spec.features else ()
     return tuple((found | {s.name: s for s in vendor}).values())
 

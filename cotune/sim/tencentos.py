@@ -1,8 +1,8 @@
-"""TencentOS: page-cache limits and container views of the 5.4 tree, and what the RUE kernels add.
+"""TencentOS: page-cache limits and container views of the 5.4 tree, what the RUE kernels add, and the BT of 4.14.
 
 The 5.4 tree was read (mm/memcontrol.c, mm/vmscan.c, kernel/sysctl.c, kernel/cgroup/cpuset.c, block/blk-cgroup.c). RUE
 and the BT scheduler are known from documents alone: every errno there, mostly EINVAL, and where files exist is our
-assumption. The 5.4 tree has none of them, so they are two hosts.
+assumption. The 5.4 tree has none of them, so they are three hosts.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ _RECURSIVE, _HIGH = "memory.meminfo_recursive", "memory.high"
 _HIGH_GATE = "/proc/sys/vm/wujing_enable"
 _DISKSTATS = "blkio.diskstats"
 PRIORITY = "cgroup.priority"
+OFFLINE = "cpu.offline"
 BT_SHARES, SUPPRESS, HT_SENSITIVE = "cpu.bt_shares", "cpu.bt_suppress_percent", "cpu.ht_sensi_type"
 _WMARK, _OOM, _OOM_GROUP = "memory.priority_wmark_ratio", "memory.use_priority_oom", "memory.oom.group"
 _ASYNC, _DISTANCE, _BIND = "memory.async_ratio", "memory.async_distance_factor", "memcg.bind_blkio"
 _IOPRIO = "blkio.bfq.ioprio_class"
 _SYSCTL = "/proc/sys/vm/pagecache_limit_"
+_OFFLINE_CPU = "/proc/offline/cpu"
 
 
 def additions(name: str, spec: HostSpec) -> Controller | None:
@@ -49,6 +51,8 @@ def additions(name: str, spec: HostSpec) -> Controller | None:
         tables = {"memory": _memory, "cpuset": _cpuset, "cpuacct": _cpuacct, "blkio": _blkio}
     elif "rue" in spec.features:
         tables = {"core": _rue_core, "cpu": _rue_cpu, "memory": _rue_memory, "blkio": _rue_blkio}
+    elif "bt" in spec.features:
+        tables = {"cpu": _bt_cpu, "cpuacct": _bt_cpuacct}
     make = tables.get(name)
     return make() if make is not None else None
 
@@ -130,7 +134,13 @@ def _blkio() -> Controller:
 
 
 def files(machine: Machine) -> Iterator[tuple[str, HostFile]]:
-    """The three sysctls of the page-cache limit that depend on one another; they replace the plain ones."""
+    """The three sysctls of the page-cache limit that depend on one another, which replace the plain ones.
+
+    Where the BT scheduler is, the share of each CPU that is left to offline tasks.
+    """
+    if "bt" in machine.spec.features:
+        for cpu in range(machine.spec.cpus):
+            yield f"{_OFFLINE_CPU}{cpu}", _offline_cpu(machine, f"{_OFFLINE_CPU}{cpu}")
     if "tencentos" not in machine.spec.features:
         return
     for name, write in (("ratio", _write_limit), ("reclaim_ratio", _write_reclaim_limit), ("async", _write_async)):
@@ -184,14 +194,9 @@ def _rue_core() -> Controller:
 
 
 def _rue_cpu() -> Controller:
-    """bt_shares are clamped as cpu.shares are."""
     child = Where.CHILD
-
-    def write_shares(group: Group, text: str) -> None:
-        group.numbers[BT_SHARES] = min(max(parse_u64(text), 2), 262144)
-
     files = (
-        CgroupFile(BT_SHARES, lambda group: f"{group.numbers[BT_SHARES]}\n", write_shares, child),
+        _bt_shares(),
         number_file(SUPPRESS, 0, 100, where=child),
         number_file(HT_SENSITIVE, 0, 1, where=child),
     )
@@ -237,3 +242,40 @@ def _rue_blkio() -> Controller:
         group.numbers[_IOPRIO] = 2
 
     return Controller("blkio", files, created)
+
+
+# --- the BT scheduler -----------------------------------------------------------------------------------------------
+
+
+def _bt_shares() -> CgroupFile:
+    """Clamped as cpu.shares are."""
+
+    def write(group: Group, text: str) -> None:
+        group.numbers[BT_SHARES] = min(max(parse_u64(text), 2), 262144)
+
+    return CgroupFile(BT_SHARES, lambda group: f"{group.numbers[BT_SHARES]}\n", write, Where.CHILD)
+
+
+def _bt_cpu() -> Controller:
+    """cpu.offline is not passed on to groups below, neither by a write nor at mkdir: crane writes each of them."""
+    files = (number_file(OFFLINE, 0, 1, where=Where.CHILD), _bt_shares())
+    return _starting("cpu", files, {OFFLINE: 0, BT_SHARES: 1024})
+
+
+def _bt_cpuacct() -> Controller:
+    """What offline tasks used, in the formats of the files without ``bt_``."""
+    names = ("usage", "usage_sys", "usage_user")
+    reports = [report_file(f"cpuacct.bt_{name}", "0\n") for name in names]
+    return _starting("cpuacct", (*reports, report_file("cpuacct.bt_stat", "user 0\nsystem 0\n")), {})
+
+
+def _offline_cpu(machine: Machine, path: str) -> HostFile:
+    """0…100 percent. The kernel drops the last character of what is written, whatever it is (crane)."""
+
+    def write(text: str) -> None:
+        percent = parse_sysctl(text[:-1], 1)
+        if not 0 <= percent[0] <= 100:
+            refuse(errno.EINVAL)
+        machine.numbers[path] = percent
+
+    return HostFile(lambda: f"{machine.numbers.get(path, [100])[0]}\n", write)

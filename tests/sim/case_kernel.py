@@ -4,7 +4,7 @@ Some of what knobs change is no file of the kernel. Cases name it like one:
 
 - ``mount:POINT``: the options of a mount, one a line: those of the mount table and those of /proc/fs/ext4, and what a
   remount was given last of the options the kernel shows nowhere. Writing remounts with these words (commas between).
-- ``run:TOOL ARGUMENTS``: what a program prints. Writing runs it with the text for arguments.
+- ``features:DEVICE``: the features of an ext4 file system, one a line. Writing sets one with tune2fs.
 - ``words:FILE``: the words of a file, one a line.
 - ``project:DIRECTORY``: its project id, and ``inherited`` when new files below it get it, too. Writing sets them.
 - ``quota:POINT ID``: the limits of a project, one a line (bytes and inodes). Writing ``KEY=NUMBER`` sets one.
@@ -56,9 +56,9 @@ class CaseKernel(SimKernel):
         kind, _, rest = file.partition(":")
         if kind == "mount":
             return "\n".join(self._options(rest))
-        if kind == "run":
-            name, *arguments = rest.split(" ")
-            return self.tool(name, arguments)
+        if kind == "features":
+            lines = self.tool("tune2fs", ["-l", rest]).splitlines()
+            return "\n".join(next(line for line in lines if line.startswith("Filesystem features:")).split()[2:])
         if kind == "words":
             return "\n".join(self.text(rest).split())
         if kind == "project":
@@ -77,8 +77,8 @@ class CaseKernel(SimKernel):
         kind, _, rest = file.partition(":")
         if kind == "mount":
             self.remount(rest, text.split(","))
-        elif kind == "run":
-            self.tool(rest.partition(" ")[0], text.split(" "))
+        elif kind == "features":
+            self.tool("tune2fs", ["-O", text, rest])
         elif kind == "words":
             self.change(rest, text)
         elif kind == "project":
@@ -91,11 +91,11 @@ class CaseKernel(SimKernel):
             self.write(self.realpath(file), text)
 
     def path(self, file: str) -> str:
-        """The path behind a file of a case that is one, or a mount point; a program and a project have none."""
+        """The path behind a file of a case; nothing for a project."""
         kind, colon, rest = file.partition(":")
-        if kind in ("run", "project", "quota"):
+        if kind in ("project", "quota"):
             return ""
-        return self.realpath(rest if colon and kind in ("mount", "words") else file)
+        return self.realpath(rest if colon and kind in ("mount", "words", "features") else file)
 
     def _options(self, point: str) -> Iterator[str]:
         mount = next(mount for mount in reversed(self.mounts()) if mount.point == point)

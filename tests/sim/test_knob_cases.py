@@ -18,11 +18,14 @@ write, with ``VALUE`` where a value goes (left out: the place of the example in 
 - ``refused``: the kernel's own answer to ``text``: an ``errno``, ``reads`` where it takes it and makes something else
   of it, or both where it keeps what it refused; ``mkdir`` is a directory to make instead. ``profile: VALUE`` says what
   the profile refuses (exit 2) before the kernel sees it.
+- ``fails``: an apply with ``value`` in the profile is refused by this kernel with an ``errno``, and leaves the file
+  and those ``also`` lists as they were.
 - ``skipped``: with ``value`` in the profile the knob is reported as not available here, for a ``reason`` that has
   these words in it, and nothing is planned.
 - ``pending``: the same for what only an unmount or a reboot can bring there (``text`` is written before). A knob that
   has one needs no ``change``.
-- ``denied``: with ``value`` in the profile (and ``text`` written before) the plan is refused, for a ``reason``.
+- ``denied``: with ``value`` in the profile (and ``text`` written before) the plan is refused without consent, for a
+  ``reason``.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cotune.errors import PlanRefused, ProfileError
+from cotune.controls import CONTROLS
+from cotune.errors import ApplyFailed, PlanRefused, ProfileError
 from cotune.host.facts import Host
 from cotune.journal import Journal
 from cotune.knobs import BY_KEY, KNOBS
@@ -115,9 +119,9 @@ class Bench:
         """Write straight to the file, past cotune."""
         self.kernel.change(self.case["file"], text)
 
-    def plan(self, value: Any) -> Plan:
+    def plan(self, value: Any, options: Options = CONSENT) -> Plan:
         """What an apply with this value would do."""
-        return make_plan(self.profile(value), self.host, Ledger([], self.host.boot_id), CONSENT)
+        return make_plan(self.profile(value), self.host, Ledger([], self.host.boot_id), options)
 
     def profile(self, value: Any) -> Profile:
         knob = BY_KEY[self.case["knob"]]
@@ -182,6 +186,8 @@ def test_every_knob_has_every_kind_of_case() -> None:
         mine = [case for case in CASES if case["knob"] == knob.key]
         kinds = {kind for case in mine for kind in ("change", "nothing", "refused") if case.get(kind)}
         kinds |= {"change"} if any(case.get("pending") for case in mine) else set()
+        # what nobody can read must be written
+        kinds |= {"nothing"} if knob.part in CONTROLS[knob.control].hidden else set()
         # some types take everything the kernel takes
         lacking += [f"{knob.key}: {kind}" for kind in ("change", "nothing", "refused") if kind not in kinds]
     assert lacking == []
@@ -233,6 +239,17 @@ def test_nothing_to_do(case: Case, entry: dict[str, Any], tmp_path: Path) -> Non
     assert [item for item in (*plan.unsupported, *plan.pending) if item.knob == case["knob"]] == []
 
 
+@pytest.mark.parametrize(("case", "entry"), parts("fails"))
+def test_refused_by_the_kernel(case: Case, entry: dict[str, Any], tmp_path: Path) -> None:
+    bench = Bench(case, tmp_path)
+    files = [case["file"], *entry.get("also", [])]
+    before = [bench.text(file) for file in files]
+    profile = bench.profile(entry["value"])
+    with pytest.raises(ApplyFailed, match=entry["errno"]):
+        run(bench.kernel, bench.journal, profile, CONSENT)
+    assert [bench.text(file) for file in files] == before
+
+
 @pytest.mark.parametrize(("case", "entry"), parts("skipped"))
 def test_not_available(case: Case, entry: dict[str, Any], tmp_path: Path) -> None:
     plan = Bench(case, tmp_path).plan(entry["value"])
@@ -259,7 +276,7 @@ def test_plan_is_refused(case: Case, entry: dict[str, Any], tmp_path: Path) -> N
     if "text" in entry:
         bench.write(str(entry["text"]))
     with pytest.raises(PlanRefused) as refused:
-        bench.plan(entry["value"])
+        bench.plan(entry["value"], Options())
     assert entry["reason"] in refused.value.message
 
 
@@ -272,7 +289,7 @@ def test_out_of_range(case: Case, entry: dict[str, Any], tmp_path: Path) -> None
     if "errno" in entry:
         with pytest.raises(OSError) as failure:
             bench.kernel.mkdir(entry["mkdir"]) if "mkdir" in entry else bench.write(str(entry["text"]))
-        assert errno.errorcode[failure.value.errno or 0] == entry["errno"]
+        assert failure.value.errno == getattr(errno, entry["errno"])
     elif "reads" in entry:
         bench.write(str(entry["text"]))
     if "reads" in entry:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cotune.errors import ApplyFailed, PlanRefused, Unsupported
+from cotune.errors import ApplyFailed, PlanRefused, Unsupported, UsageError
 from cotune.host.facts import Host
+from cotune.host.resctrl import resctrl_facts
+from cotune.host.support import probe
+from cotune.inventory import find_place
 from cotune.journal import COMMITTED, ROLLED_BACK
+from cotune.knobs import BY_KEY
 from cotune.planning import Options
 from cotune.recover import recover
 from cotune.sim.faults import Fault, FaultyKernel
@@ -277,3 +281,41 @@ def test_a_stop_after_any_change_ends_all_old_or_all_new(tmp_path: Path) -> None
         lab.kernel = kernel
         assert lab.snapshot() == before, f"undoing stopped after {last % 4} changes"
     assert ends == {COMMITTED, ROLLED_BACK}
+
+
+# --- what people are told -------------------------------------------------------------------------------------------
+
+
+def test_facts(lab: Lab, bare: Lab) -> None:
+    lab.kernel.mkdir(f"{POINT}/one")
+    assert resctrl_facts(Host(lab.kernel)) == {
+        "mounted": True,
+        "options": [],
+        "resources": {
+            "MB": {"caches": [0, 1], "num_closids": 8, "unit": "percent", "min_bandwidth": 10, "bandwidth_gran": 10},
+            "L3": {
+                "caches": [0, 1], "num_closids": 16, "cbm_mask": "7ff", "min_cbm_bits": 1, "shareable_bits": "600",
+                "sparse_masks": False,
+            },
+        },
+        "classes": ["one"],
+        "classes_at_most": 7,
+        "monitoring": True,
+    }  # fmt: skip
+    facts = resctrl_facts(Host(bare.kernel))
+    assert facts == {"mounted": False, "reason": "resctrl is not mounted, and what it can do here shows only then"}
+
+
+def test_places(lab: Lab, bare: Lab) -> None:
+    assert find_place(Host(lab.kernel), "resctrl:default").resource == "resctrl:default"
+    with pytest.raises(UsageError, match="there is no resctrl class nothere") as caught:
+        find_place(Host(lab.kernel), "resctrl:nothere")
+    assert caught.value.hint == "classes: default"
+    with pytest.raises(UsageError) as caught:
+        find_place(Host(bare.kernel), "resctrl:c")
+    assert caught.value.hint == "classes: none: resctrl is not mounted"
+
+
+@pytest.mark.parametrize("part", ["l3", "mb", "mode", "cpus"])
+def test_support(lab: Lab, part: str) -> None:
+    assert probe(Host(lab.kernel), BY_KEY[f"resctrl.{part}"]).state == "yes"

@@ -151,6 +151,21 @@ def test_an_inherited_cpuset_with_tasks_is_widened_not_emptied(lab: Lab) -> None
     undone = lab.rollback()
     assert [line.split(":")[1] for line in undone.left] == ["g cpu.cpus"]
     assert lab.read("g/cpuset.cpus") == lab.read("cpuset.cpus.effective")
+    lab.kernel.kill(9001)
+    assert lab.rollback().left == []
+    assert lab.read("g/cpuset.cpus") == ""
+
+
+def test_a_rollback_goes_behind_a_drift_in_a_value_that_was_right_at_first(lab: Lab) -> None:
+    """The first apply only changes the period; the second one mends the quota as well."""
+    lab.kernel.mkdir(f"{ROOT}/g")
+    lab.kernel.write(f"{ROOT}/g/cpu.max", "30000 60000")
+    body = "groups: {g: {match: {cgroup: g}, cpu: {quota: 30ms, period: 50ms}}}\n"
+    lab.apply(body)
+    lab.kernel.write(f"{ROOT}/g/cpu.max", "40000 20000")
+    lab.apply(body)
+    rollback(Host(lab.kernel), lab.journal, Selection(profile="p"), lambda: "now")
+    assert lab.read("g/cpu.max") == "30000 60000"
 
 
 def test_an_invalid_partition_is_undone(lab: Lab) -> None:

@@ -85,12 +85,12 @@ def _links(page: Path) -> Iterator[re.Match[str]]:
 
 
 def knob_table(section: str) -> str:
-    """The rows that describe the knobs of one section."""
-    rows = ["| key | what it is | value |\n", "|---|---|---|\n"]
+    """The rows that list the knobs of one section; what they take is told on the page of all knobs."""
+    rows = ["| key | what it is |\n", "|---|---|\n"]
     for knob in KNOBS:
         if knob.section == section:
-            unit = f"; a bare number is in {knob.unit}" if knob.unit and knob.unit != "bytes" else ""
-            rows.append(f"| `{knob.key}` | {knob.title} | {knob.type.expected}{unit} |\n")
+            anchor = knob.key.replace(".", "").lower()
+            rows.append(f"| [`{knob.key}`](knobs.md#{anchor}) | {knob.title} |\n")
     return "".join(rows)
 
 

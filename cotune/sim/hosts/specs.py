@@ -144,7 +144,7 @@ class HostSpec(NamedTuple):
     #: CPUs that could be plugged in; 0 for no more than there are.
     possible_cpus: int = 0
     #: Words that switch optional files on, such as ``psi``, ``uclamp``, ``iolatency``, ``rt-group``, or name a vendor:
-    #: ``tencentos``, ``rue``, ``openeuler``.
+    #: ``tencentos``, ``rue``, ``bt`` (the TencentOS scheduler for offline groups), ``openeuler``.
     features: frozenset[str] = frozenset()
     #: ext4 file systems that /etc/fstab names and nobody has mounted yet.
     unmounted: tuple[MountSpec, ...] = ()

@@ -1,4 +1,7 @@
-"""TencentOS: the 5.4 tree, and a RUE kernel of OpenCloudOS 8, whose isolation knobs that tree does not have."""
+"""TencentOS: the 5.4 tree, a RUE kernel of OpenCloudOS 8 and the BT scheduler of 4.14.
+
+The tree has the isolation knobs of neither of the others.
+"""
 
 from __future__ import annotations
 
@@ -12,5 +15,9 @@ TENCENTOS_HOSTS = (
     server_v1(
         "tencentos-rue", "5.4.119-20.0009.28.oc8.x86_64", "#1 SMP Mon Mar 6 20:03:20 CST 2023",
         features=frozenset({"rue"}), modern_ext4=False,
+    ),
+    server_v1(
+        "tencentos-4.14", "4.14.105-19-0024", "#1 SMP Wed Dec 1 18:59:23 CST 2021",
+        boot_words="offline_class", features=frozenset({"bt"}), modern_ext4=False,
     ),
 )  # fmt: skip

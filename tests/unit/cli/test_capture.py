@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from cotune.sim.hosts import KERNELS
+
 from .conftest import Cotune, Make
 
 CPU, MEMORY = "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory"
-EVERYTHING = ("--cgroup", "**", "--sysctl", "all", "--block", "--mounts")
+V2 = "/sys/fs/cgroup"
+EVERYTHING = ("--cgroup", "**", "--all")
+SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "cases" / "shipped_profiles.yaml").read_text())
 
 
 def check(cotune: Cotune, *arguments: str) -> str:
@@ -21,19 +26,48 @@ def check(cotune: Cotune, *arguments: str) -> str:
     record = cotune.json("diff", str(path))
     assert record["changes"] == []
     assert record["unsupported"] == []
+    assert record["pending"] == []
     return path.read_text()
 
 
-@pytest.mark.parametrize("kernel", ["anck-4.19", "anck-seed", "mainline-v1"])
-@pytest.mark.parametrize("applied", [(), ("base", "mainline-v1"), ("online-offline",)])
+def captured(cotune: Cotune, *arguments: str) -> Any:
+    """The captured profile, checked."""
+    return yaml.safe_load(check(cotune, *arguments))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("arguments", [(), EVERYTHING])
-def test_the_result_changes_nothing(
-    kernel: str, applied: tuple[str, ...], arguments: tuple[str, ...], cotune_on: Make
-) -> None:
-    cotune = cotune_on(kernel)
-    if applied:
-        cotune("apply", *applied)
-    check(cotune, *arguments)
+def test_the_result_changes_nothing(kernel: str, arguments: tuple[str, ...], cotune_on: Make) -> None:
+    check(cotune_on(kernel), *arguments)
+
+
+@pytest.mark.parametrize("case", SHIPPED, ids=lambda case: f"{case['profiles']}-{case['kernel']}")
+def test_the_result_changes_nothing_after_an_apply(case: dict[str, Any], cotune_on: Make) -> None:
+    cotune = cotune_on(case["kernel"])
+    cotune("apply", *case["profiles"].split(), *case.get("flags", []))
+    check(cotune, *EVERYTHING)
+
+
+@pytest.mark.parametrize("kernel", ["anck-6.6-v2", "mainline-v2", "tencentos-rue"])
+def test_a_twin_gets_the_same_host(kernel: str, cotune_on: Make, tmp_path: Path) -> None:
+    """Applied to a fresh host of the same kernel, everything that was captured reads the same there."""
+    applied = "tencentos" if kernel == "tencentos-rue" else "online-offline-v2"
+    one = cotune_on(kernel)
+    one("apply", applied, "shared-disk")
+    data = captured(one, *EVERYTHING)
+    for group in data["groups"].values():
+        group["create"] = True
+    path = tmp_path / "twin.yaml"
+    path.write_text(yaml.safe_dump(data))
+    twin = cotune_on(kernel)
+    twin.directory = tmp_path / "twin"
+    twin("apply", str(path), "--force", "--allow-irreversible")
+    again = captured(twin, *EVERYTHING)
+    assert (again["host"], again["groups"]) == (data["host"], {n: _uncreated(g) for n, g in data["groups"].items()})
+
+
+def _uncreated(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key != "create"}
 
 
 def test_readable_units_and_where_they_come_from(anck: Cotune) -> None:
@@ -70,7 +104,7 @@ def test_descendants_with_another_identity_are_shielded(anck: Cotune) -> None:
     anck.write(f"{CPU}/kubepods/cpu.bvt_warp_ns", "-1")
     anck.write(f"{CPU}/kubepods/burstable/cpu.bvt_warp_ns", "1")
     data = yaml.safe_load(check(anck))
-    identities = {name: group["cpu"].get("identity") for name, group in data["groups"].items()}
+    identities = {name: group.get("cpu", {}).get("identity") for name, group in data["groups"].items()}
     assert identities["kubepods"] == "low"
     assert identities["kubepods-burstable"] == "high"
     assert identities["kubepods-besteffort"] == "normal"
@@ -127,6 +161,181 @@ def test_mounts(anck: Cotune) -> None:
     mounts = {m["match"]["mountpoint"]: m for m in yaml.safe_load(check(anck, "--mounts"))["host"]["mounts"]}
     assert mounts["/data"]["options"] == {"barrier": False, "commit": 60, "dioread_nolock": False}
     assert mounts["/data"]["accept_data_loss"] is True
+
+
+def test_what_only_a_mount_can_change_is_left_out(anck: Cotune) -> None:
+    with anck.host() as kernel:
+        kernel.remount("/data", ["lazytime", "init_itable=20", "max_dir_size_kb=64"])
+    output = anck("capture", "--mounts")
+    options = captured(anck, "--mounts")["host"]["mounts"][0]["options"]
+    assert options["lazytime"] is True
+    assert (options["init_itable"], options["max_dir_size_kb"]) == (20, 64)
+    assert "data" not in options
+    assert "left out" not in output.err
+
+
+def test_journals_only_with_all(cotune_on: Make) -> None:
+    cotune = cotune_on("anck-6.6-v2")
+    assert "host" not in captured(cotune, "--mounts")
+    assert captured(cotune, "--all")["host"]["mounts"][0]["jbd2"] == {"stall_thresh": 100, "force_copy": 0}
+
+
+def test_version_2_groups(cotune_on: Make) -> None:
+    """Everything that version 2 files hold, under the keys of the catalogue."""
+    cotune = cotune_on("mainline-v2")
+    unit = f"{V2}/user.slice"
+    for file, text in (
+        (f"{V2}/io.cost.qos", "8:0 enable=1"),
+        (f"{unit}/cpu.max", "75000 50000"),
+        (f"{unit}/cpu.max.burst", "20000"),
+        (f"{unit}/cpu.uclamp.min", "20.5"),
+        (f"{unit}/cpuset.cpus", "0-3"),
+        (f"{unit}/cpuset.cpus.partition", "root"),
+        (f"{unit}/memory.max", "1G"),
+        (f"{unit}/memory.high", "512M"),
+        (f"{unit}/memory.swap.max", "0"),
+        (f"{unit}/memory.oom.group", "1"),
+        (f"{unit}/pids.max", "99"),
+        (f"{unit}/io.max", "8:0 wbps=1048576 riops=200"),
+        (f"{unit}/io.weight", "8:0 50"),
+        (f"{unit}/io.latency", "8:0 target=10000"),
+    ):
+        cotune.write(file, text)
+    text = check(cotune, "--cgroup", "user.slice", "--block")
+    data = yaml.safe_load(text)
+    assert data["groups"] == {
+        "user.slice": {
+            "match": {"cgroup": "user.slice"},
+            "cpu": {
+                "quota": 1.5,
+                "period": "50ms",
+                "burst": "20ms",
+                "cpus": "0-3",
+                "partition": "root",
+                "uclamp": {"min": 20.5},
+            },
+            "memory": {"limit": "1GiB", "high": "512MiB", "swap_max": 0, "oom_group": True},
+            "pids": {"max": 99},
+            "io": {
+                "throttle": [{"device": {"device": "sda"}, "write_bps": "1MiB", "read_iops": 200}],
+                "weight": [{"device": {"device": "sda"}, "weight": 50}],
+                "latency": [{"device": {"device": "sda"}, "target": "10ms"}],
+            },
+        }
+    }
+    assert "# cpu.max 75000" in text
+    assert {"match": {"device": "sda"}, "iocost": {"enable": True, "ctrl": "auto"}}.items() <= next(
+        queue.items() for queue in data["host"]["block"] if "iocost" in queue
+    )
+
+
+def test_a_weight_for_all_disks_beside_one_for_a_disk(cotune_on: Make) -> None:
+    """The key holds one or the other, so the group has two entries."""
+    cotune = cotune_on("mainline-v2")
+    cotune.write(f"{V2}/io.cost.qos", "8:0 enable=1")
+    cotune.write(f"{V2}/user.slice/io.weight", "default 300")
+    cotune.write(f"{V2}/user.slice/io.weight", "8:0 50")
+    groups = captured(cotune, "--cgroup", "user.slice")["groups"]
+    assert groups["user.slice"]["io"] == {"weight": 300}
+    assert groups["user.slice-2"]["io"] == {"weight": [{"device": {"device": "sda"}, "weight": 50}]}
+    assert groups["user.slice-2"]["match"] == {"cgroup": "user.slice"}
+
+
+def test_the_cost_model_only_where_somebody_set_it(cotune_on: Make) -> None:
+    cotune = cotune_on("mainline-v2")
+    assert not any("iocost" in queue for queue in captured(cotune, "--block")["host"]["block"])
+    cotune.write(f"{V2}/io.cost.qos", "8:0 enable=0 min=50.00 max=150.00 rlat=5000 rpct=95.00")
+    cotune.write(f"{V2}/io.cost.model", "8:0 rbps=2147483648 rseqiops=1000")
+    (cost,) = (queue["iocost"] for queue in captured(cotune, "--block")["host"]["block"] if "iocost" in queue)
+    assert (cost["enable"], cost["ctrl"], cost["min"], cost["max"]) == (False, "user", 50, 150)
+    assert (cost["rlat"], cost["rpct"]) == ("5ms", 95)
+    assert (cost["model"]["ctrl"], cost["model"]["rbps"], cost["model"]["rseqiops"]) == ("user", "2GiB", 1000)
+
+
+def test_tunables_of_the_scheduler_only_with_all(anck: Cotune) -> None:
+    assert not any("iosched" in queue for queue in captured(anck, "--block")["host"]["block"])
+    queues = {q["match"]["device"]: q for q in captured(anck, "--all")["host"]["block"]}
+    assert queues["sda"]["iosched"]["read_expire"] == 500
+    assert "iosched" not in queues["nvme0n1"]
+
+
+def test_files_of_the_whole_host(cotune_on: Make) -> None:
+    cotune = cotune_on("anck-6.6-v2")
+    assert "host" not in captured(cotune)
+    cotune.write("/sys/kernel/debug/sched/features", "NO_ID_IDLE_AVG")
+    cotune.write("/sys/kernel/mm/memcg_reaper/scan_interval", "10")
+    host = captured(cotune, "--host")["host"]
+    assert host.keys() == {"memory", "sched"}
+    assert host["sched"]["features"]["ID_IDLE_AVG"] is False
+    assert host["sched"]["group_identity"] is False
+    assert host["memory"]["reaper"] == {
+        "scan_interval": 10,
+        "pages_scan": 1310720,
+        "verbose": False,
+        "reap_background": False,
+    }
+
+
+def test_numbers_below_zero_are_no_limits(cotune_on: Make) -> None:
+    cotune = cotune_on("anck-6.6-v2")
+    sysctls = captured(cotune, "--sysctl", "all")["host"]["sysctl"]
+    assert sysctls["kernel.sched_expel_idle_balance_delay"] == -1
+
+
+def test_a_partition_that_is_not_in_force_is_left_out(cotune_on: Make) -> None:
+    cotune = cotune_on("mainline-v2")
+    cotune.write(f"{V2}/user.slice/cpuset.cpus.partition", "root")
+    output = cotune("capture", "--cgroup", "user.slice")
+    assert "left out: cgroup:user.slice cpu.partition: root invalid" in output.err
+    assert "groups" not in captured(cotune, "--cgroup", "user.slice")
+
+
+def test_burst_behind_a_closed_gate(anck: Cotune) -> None:
+    """A profile that sets the burst would open the gate."""
+    anck.write(f"{CPU}/user.slice/cpu.cfs_quota_us", "200000")
+    anck.write(f"{CPU}/user.slice/cpu.cfs_burst_us", "100000")
+    assert captured(anck, "--cgroup", "user.slice")["groups"]["user.slice"]["cpu"]["burst"] == "100ms"
+    anck.write("/proc/sys/kernel/sched_cfs_bw_burst_enabled", "0")
+    assert "burst" not in captured(anck, "--cgroup", "user.slice")["groups"]["user.slice"]["cpu"]
+    (reason,) = anck.json("capture", "--cgroup", "user.slice")["left_out"]
+    assert reason.startswith("cgroup:user.slice cpu.burst: kernel.sched_cfs_bw_burst_enabled is 0")
+
+
+def test_classes_of_resctrl(cotune_on: Make) -> None:
+    cotune = cotune_on("mainline-v2")
+    cotune("apply", "cache-partitioned")
+    classes = captured(cotune)["host"]["resctrl"]["classes"]
+    assert classes
+    assert all("tasks" not in values for values in classes.values())
+    assert any(str(values.get("l3")).startswith("0x") for values in classes.values())
+
+
+@pytest.mark.parametrize("kernel", ["mainline-v1", "mainline-v2"])
+def test_every_file_is_read_once(kernel: str, cotune_on: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of cgroups take as many reads as they have files."""
+    from cotune.sim.kernel import SimKernel
+
+    cotune = cotune_on(kernel)
+    counted: list[str] = []
+    read = SimKernel.read
+
+    def counting(self: SimKernel, path: str) -> str:
+        counted.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(SimKernel, "read", counting)
+    numbers = []
+    for many in (20, 40):
+        with cotune.host() as host:
+            for point in {h.rpartition("/")[0] for h in (f"{CPU}/x", f"{V2}/x") if host.exists(f"{h[:-2]}/cgroup.procs")}:
+                for number in range(many - 20, many):
+                    host.mkdir(f"{point}/g{number}")
+        counted.clear()
+        cotune("capture", "--cgroup", "**")
+        numbers.append((len(counted), max(counted.count(path) for path in set(counted) if "/g" in path)))
+    (few, most), (more, _) = numbers
+    assert more < 2 * few
+    assert most <= 3
 
 
 def test_files(anck: Cotune, tmp_path: Path) -> None:

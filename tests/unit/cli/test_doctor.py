@@ -28,6 +28,33 @@ def test_a_healthy_host(anck: Cotune) -> None:
     assert f"{len(KNOBS) - missing} of {len(KNOBS)} knobs work here" in anck("doctor").out
 
 
+CHAPTERS = {
+    "anck-4.19": ("This kernel lacks", "Of the other cgroup version", "Off until cotune switches them on"),
+    "tencentos": ("This kernel lacks", "Work in part", "Off until cotune switches them on"),
+    "mainline-v1": ("This kernel lacks", "Of the other cgroup version", "Need something mounted", "Cannot be told yet"),
+}
+
+
+@pytest.mark.parametrize("kernel", CHAPTERS)
+def test_gaps_are_told_kind_by_kind(kernel: str, cotune_on: Any) -> None:
+    """Each knob stands in exactly one place of the text, each remedy in one place of its chapter."""
+    cotune = cotune_on(kernel)
+    record, out = cotune.json("doctor"), cotune("doctor").out
+    places = [out.find(f"\n{title} (") for title in CHAPTERS[kernel]]
+    assert -1 not in places
+    assert places == sorted(places)
+    told = [word.strip(" ,") for line in out.splitlines() if line.startswith(("  ! ", "  ~ ", "  ? ", "    "))
+            and not line.startswith("      ") for word in line[4:].split(", ") if word.strip(" ,")]  # fmt: skip
+    assert sorted(told) == sorted(key for gap in record["gaps"] for key in gap["knobs"])
+    for gap in record["gaps"]:
+        assert gap["kind"], gap
+        assert gap["reason"], gap
+        assert gap["remedy"], gap
+    needs = [line for line in out.splitlines() if line.startswith("      needs: ")]
+    assert len(needs) < 60
+    assert max(len(line) for line in out.splitlines()) < 125
+
+
 def test_managers_are_found_by_their_processes(anck: Cotune) -> None:
     managers = texts(anck.json("doctor"), "managers")
     for name in ("kubelet runs (pid 1240)", "containerd runs (pid 1180)", "systemd runs (pid 1)"):

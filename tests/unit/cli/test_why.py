@@ -159,7 +159,7 @@ def test_throttle_rows(anck: Cotune) -> None:
         (["user.slice", "memory.limt"], 2, "neither a knob nor the file", "memory.limit"),
         (["user.slice", "vm.swappiness"], 2, "not a value of cgroup:user.slice", "cotune explain"),
         (["/", "pids.max"], 2, "cgroup:/ has no pids.max", "--all"),
-        (["user.slice", "memory.dirty_bytes"], 3, "has no memory.dirty_bytes", "needs: a kernel with"),
+        (["user.slice", "memory.dirty_bytes"], 3, "has no memory.dirty_bytes", "needs: an ANCK 4.19 build with"),
     ],
 )
 def test_errors(anck: Cotune, arguments: list[str], code: int, message: str, hint: str) -> None:
