@@ -13,7 +13,7 @@ from cotune.errors import ApplyFailed, CotuneError, NotPermitted, Origin, Rollba
 from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, perform, task_is_in
 from cotune.host.facts import Host
 from cotune.host.support import missing_file
-from cotune.journal import COMMITTED, Journal, Transaction, encode_keys
+from cotune.journal import COMMITTED, ROLLED_BACK, Journal, Transaction, encode_keys
 from cotune.ledger import Ledger
 from cotune.model import Key, Plan, Step, Target, UnsupportedKnob
 from cotune.planning import Options, fails_when_unsupported, make_plan
@@ -56,7 +56,8 @@ def apply(
     strict = options.strict or fails_when_unsupported(profile)
     run = _Run(host, journal, transaction, plan, now, progress, strict)
     run.carry_out()
-    return Result(plan._replace(unsupported=(*plan.unsupported, *run.refused)), transaction.id, notes + run.notes)
+    done = plan._replace(unsupported=(*plan.unsupported, *run.refused))
+    return Result(done, transaction.id if run.holds_something() else None, notes + run.notes)
 
 
 def _check_permitted(host: Host, plan: Plan) -> None:
@@ -68,12 +69,12 @@ def _check_permitted(host: Host, plan: Plan) -> None:
         path = step.target.path
         if step.op == "mkdir":
             allowed = host.kernel.writable(path.rpartition("/")[0]) or path.rpartition("/")[0] in created
-        elif step.op == "write":
+        elif step.op in ("write", "enable"):
             allowed = step.target.unit in created or host.kernel.writable(path)
         elif step.op == "move":
             allowed = path in created or bool(step.move and host.kernel.writable(f"{path}/{step.move.file}"))
         else:
-            allowed = step.op == "enable"
+            allowed = False
         if not allowed:
             raise NotPermitted(f"{path} may not be written by user {os.geteuid()}; nothing was changed", "run as root")
 
@@ -179,8 +180,9 @@ class _Run:
                 self.done += 1
                 self._tick(0)
             self._verify()
+            state = COMMITTED if self.holds_something() else ROLLED_BACK
             self.journal.append(
-                self.transaction, COMMITTED, self.now(), notes=self.notes, skipped=encode_keys(self.skipped)
+                self.transaction, state, self.now(), notes=self.notes, skipped=encode_keys(self.skipped)
             )
         except StepFailed as failure:
             self._abort(failure.describe(), failure)
@@ -193,6 +195,12 @@ class _Run:
             if outcome.left:
                 raise _failure(f"stopped ({type(stop).__name__})", outcome) from stop
             raise
+
+    def holds_something(self) -> bool:
+        """Whether anything came of the plan: the kernel may have taken none of its values."""
+        transaction = self.transaction
+        live = any(entry.target.key not in self.skipped for entry in transaction.entries)
+        return live or bool(transaction.created or transaction.moves)
 
     def _step(self, step: Step) -> None:
         if step.target.unit in self.vanished or step.target.key in self.skipped:
@@ -236,7 +244,10 @@ class _Run:
     def _skip(self, target: Target, symbol: str, origin: str) -> None:
         self.skipped.add(target.key)
         support = missing_file(self.host, CONTROLS[target.control], target.path.rpartition("/")[2])
-        reason = support.reason if symbol == "ENOENT" else f"the kernel does not take it: {symbol} on {target.path}"
+        reason = support.reason
+        if symbol != "ENOENT":
+            cause = CONTROLS[target.control].causes.get(symbol, "")
+            reason = f"the kernel does not take it: {symbol} on {target.path}" + (f" ({cause})" if cause else "")
         self.refused.append(UnsupportedKnob(target.resource, target.knob, reason, support.remedy, Origin(origin)))
 
     def _verify(self) -> None:

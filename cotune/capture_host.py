@@ -129,7 +129,7 @@ class HostCapture:
             journal: dict[str, Any] = {}
             for target in mount_targets(self.host, fact.point):
                 if target.control == "mount.ext4":
-                    self._option(options, target)
+                    self._option(options, target, fact.options["data"])
                 elif target.control == "jbd2" and self.tunables:
                     self._journal(journal, target)
             if not (options or journal):
@@ -144,11 +144,14 @@ class HostCapture:
             entries.append(entry)
         return entries
 
-    def _option(self, options: dict[str, Any], target: Target) -> None:
+    def _option(self, options: dict[str, Any], target: Target, data: str) -> None:
         value = value_of(self.reader, target)
-        if value is not None and value != EXT4_DEFAULTS[target.part]:
-            write = partial(_option, BY_KEY[target.knob].key, value)
-            put(options, [target.part], write, self.left_out, f"{target.resource} {target.part}")
+        if value is None or value == EXT4_DEFAULTS[target.part]:
+            return
+        if CONTROLS[target.control].blocked({"data": data}, {target.part: value}):
+            return  # there is no journal that the option could be about
+        write = partial(_option, target, value)
+        put(options, [target.part], write, self.left_out, f"{target.resource} {target.part}")
 
     def _journal(self, journal: dict[str, Any], target: Target) -> None:
         value = value_of(self.reader, target)
@@ -166,12 +169,10 @@ def _sysctl(name: str, value: Value) -> Written | Noted:
     return written if str(written) == str(value) else Noted(written, f"{value}")
 
 
-def _option(key: str, value: Value) -> Written:
+def _option(target: Target, value: Value) -> Written:
     """An option that differs from the default. Raises Inexpressible for those that only a mount can set."""
-    knob = BY_KEY[key]
-    if value == "":
-        raise Inexpressible("the file system has no journal")
+    control = CONTROLS[target.control]
     usual = {**EXT4_DEFAULTS, PROJECT_QUOTA: 1}
-    if pending := CONTROLS[knob.control].pending(dict(usual), {knob.part: value}).get(knob.part):
-        raise Inexpressible(f"it is {spell(knob, value)}; {pending[0]}")
-    return spell(knob, value)
+    if pending := control.pending(dict(usual), {target.part: value}).get(target.part):
+        raise Inexpressible(f"it is {control.show(target.part, value)}; {pending[0]}")
+    return spell(BY_KEY[target.knob], value)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from cotune.approximate import APPROXIMATIONS
 from cotune.drift import find_drift
 from cotune.errors import CotuneError, PlanRefused, Unsupported
 from cotune.host.facts import Host
@@ -16,7 +17,7 @@ from cotune.host.managers import find_managers
 from cotune.host.support import Support, probe
 from cotune.knobs import BY_KEY, KNOBS
 from cotune.ledger import Ledger
-from cotune.planning import Options, make_plan
+from cotune.planning import Options, fails_when_unsupported, make_plan
 from cotune.profile.load import Profile
 from cotune.profile.schema import knob_at
 from cotune.session import Session
@@ -89,8 +90,12 @@ def _gaps(supports: dict[str, Support]) -> list[KnobGap]:
 
 
 def _plan(session: Session, profile: Profile, supports: dict[str, Support]) -> tuple[list[Finding], bool, bool]:
-    """What planning the profile says: findings, whether something is unsupported, whether the plan is refused."""
-    tolerant = replace(profile, data={**profile.data, "defaults": {}})
+    """What planning the profile says: findings, whether something is unsupported, whether the plan is refused.
+
+    Knobs that it approximates change in ``supports``.
+    """
+    defaults = {} if fails_when_unsupported(profile) else profile.data.get("defaults", {})
+    tolerant = replace(profile, data={**profile.data, "defaults": defaults})
     try:
         plan = make_plan(tolerant, session.host, session.ledger(), Options())
     except PlanRefused as error:
@@ -100,6 +105,8 @@ def _plan(session: Session, profile: Profile, supports: dict[str, Support]) -> t
     except CotuneError as error:
         return [Finding("profile", PROBLEM, error.message, error.hint)], False, False
     said = {(key, support.reason) for key, support in supports.items()}
+    if defaults.get("unsupported") == "approximate":
+        supports.update(_approximated(supports, {item.knob for item in plan.unsupported}))
     findings = [
         Finding("profile", PROBLEM, f"{item.resource} {item.knob}: {item.reason}", item.remedy)
         for item in plan.unsupported
@@ -113,6 +120,18 @@ def _plan(session: Session, profile: Profile, supports: dict[str, Support]) -> t
     count = f"{len(plan.changes)} changes to make" if plan.changes else "nothing to change: the host is as it wants"
     findings.append(Finding("profile", OK, f"{profile.name} {profile.version}".strip() + f": {count}"))
     return findings, bool(plan.unsupported), False
+
+
+def _approximated(supports: dict[str, Support], missing: set[str]) -> dict[str, Support]:
+    """Knobs that the plan replaces by what comes near them: they work in part."""
+    found = {}
+    for key in supports.keys() & APPROXIMATIONS.keys() - missing:
+        support = supports[key]
+        if support.state == "no":
+            reason = f"{support.reason}: {APPROXIMATIONS[key].knob} takes its place"
+            others = [one for one in support.remedy.split("; or ") if "defaults:" not in one]
+            found[key] = support._replace(state="yes", reason=reason, remedy="; or ".join(others))
+    return found
 
 
 # --- privileges and tools -------------------------------------------------------------------------------------------

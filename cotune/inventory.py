@@ -6,7 +6,7 @@ Reads names and tables only; never writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -92,6 +92,7 @@ def group_targets(host: Host, group: str, control: str = "") -> list[Target]:
     """The values of a cgroup (empty: the root): of every control, or of the one named."""
     found: list[Target] = []
     names: dict[str, set[str]] = {}
+    devices: dict[str, list[str]] = {}
     for form in (CONTROLS[control],) if control else CONTROLS.values():
         hierarchy = host.layout.controllers.get(form.controller) if form.scope == "cgroup" else None
         if hierarchy is None or isinstance(form, Cost):
@@ -101,9 +102,16 @@ def group_targets(host: Host, group: str, control: str = "") -> list[Target]:
             names[unit] = _names(host, unit)
         for part in form.parts.values():
             file = next((file for file in _files(part, hierarchy.version) if file in names[unit]), None)
-            if file and not part.report:
-                where = Target(form.name, part.name, f"cgroup:{group or '/'}", unit, f"{unit}/{file}", None, part.knob)
-                found += _part_targets(host, form, where)
+            if file is None or part.report:
+                continue
+            path = f"{unit}/{file}"
+            where = Target(form.name, part.name, f"cgroup:{group or '/'}", unit, path, None, part.knob)
+            if not _has_devices(form, part):
+                found.append(where._replace(row=form.row(part.name, None)))
+                continue
+            if path not in devices:
+                devices[path] = [word for line in host.text(path).splitlines() if ":" in (word := line.split(" ")[0])]
+            found += [where._replace(row=form.row(part.name, device)) for device in devices[path]]
     return found
 
 
@@ -259,13 +267,6 @@ def _files(part: Part, version: int) -> tuple[str, ...]:
     return (file, *part.also) if file else ()
 
 
-def _part_targets(host: Host, control: Control, target: Target) -> Iterator[Target]:
-    """One target, or one for each device of a table."""
-    same = control.row(target.part, "")
-    if not control.rows or same == control.row(target.part, "0:0"):
-        yield target._replace(row=control.row(target.part, None))
-        return
-    for line in host.text(target.path).splitlines():
-        device = line.split(" ")[0]
-        if ":" in device:
-            yield target._replace(row=control.row(target.part, device))
+def _has_devices(control: Control, part: Part) -> bool:
+    """Whether a part has a row for each device; the one of io.weight that is led by ``default`` has not."""
+    return control.rows and control.row(part.name, "") != control.row(part.name, "0:0")

@@ -61,6 +61,7 @@ class Reader:
     ) -> None:
         self.host, self.created, self.enabled, self.known = host, created, enabled, known
         self.texts: dict[str, str | OSError] = {}
+        self.files: dict[tuple[str, str], str | None] = {}
         self.samples: dict[tuple[str, str], bool | None] = {}
         self.places = Places(host.kernel)
 
@@ -124,8 +125,14 @@ class Reader:
         return {name: targets[name] for name in control.parts if name in targets}
 
     def _file(self, control: Control, part: Part) -> str | None:
-        hierarchy = self.host.layout.controllers.get(control.controller)
-        return part_file(self.host, hierarchy, part) if hierarchy else None
+        """The file of a part that nobody asked for; None where this kernel has none, which is found out once."""
+        name = (control.name, part.name)
+        if name not in self.files:
+            hierarchy = self.host.layout.controllers.get(control.controller)
+            file = part_file(self.host, hierarchy, part) if hierarchy else None
+            lacking = hierarchy and file and sample_file(self.host, hierarchy, file, part) is False
+            self.files[name] = None if lacking else file
+        return self.files[name]
 
     def _read(self, instance: Instance, part: str, target: Target) -> None:
         try:

@@ -36,7 +36,7 @@ def oom_notes(host: Host, outcome: Outcome) -> list[str]:
             )
             notes.append(
                 f"OOM priority below {_group(host, parent)}: {shown} stand at {lowest} as well, the lowest; of these "
-                "the largest user is killed first, and the profile names none of them"
+                "the largest user is killed first, and this plan sets none of them"
             )
     return notes
 

@@ -166,11 +166,12 @@ def _plan_instance(
     _set_pending_aside(instance, wanted, outcome)
     if not wanted:
         return
-    new = control.settle(instance.old, wanted, context)
-    new = {part: value for part, value in new.items() if part in instance.old}
+    new = _settle(instance, wanted, context)
+    if control.refusal(instance.old, new, context) and _give_up(instance, wanted, outcome):
+        new = _settle(instance, wanted, context)
     first = next(iter(instance.wanted.values()))
     where = f"{first.origin}: {first.target.resource}: "
-    refusal = control.refusal(instance.old, new)
+    refusal = control.refusal(instance.old, new, context)
     if refusal:
         outcome.refusals.append(Refusal(where + refusal))
     outcome.refusals.extend(Refusal(where + b.text, b.flags) for b in control.bounds(instance.old, new, context))
@@ -188,6 +189,27 @@ def _set_pending_aside(instance: Instance, wanted: dict[str, Value | Share], out
         else:
             outcome.pending.append(UnsupportedKnob(target.resource, target.knob, reason, remedy, setting.origin))
         del wanted[part]
+
+
+def _settle(instance: Instance, wanted: Mapping[str, Value | Share], context: ValueContext) -> Values:
+    new = instance.control.settle(instance.old, wanted, context)
+    return {part: value for part, value in new.items() if part in instance.old}
+
+
+def _give_up(instance: Instance, wanted: dict[str, Value | Share], outcome: Outcome) -> bool:
+    """Leave originals where they are that the kernel would not take beside what is still wanted."""
+    released = [part for part in wanted if instance.wanted[part].release]
+    if len(released) == len(wanted):
+        return False
+    for part in released:
+        target, value = instance.wanted[part].target, instance.old.get(part)
+        del wanted[part]
+        origin = str(instance.wanted[part].origin)
+        outcome.entries.append(Entry(target, value, value, origin=origin, released=True))
+        outcome.notes.append(
+            f"{target.resource} {target.knob}: given up as it is: its original does not fit what is set beside it"
+        )
+    return bool(released)
 
 
 def _record(
@@ -231,7 +253,11 @@ def _record(
             outcome.changes.append(
                 Change(target, current, new.get(part), action, setting.origin, instance.created, setting.approximates)
             )
-        elif setting is None and new.get(part) is not None and not instance.created and not _is_derived(instance):
+        elif (
+            setting is None
+            and new.get(part) not in (None, old.get(part))
+            and not _is_quiet(instance)
+        ):
             outcome.notes.append(
                 f"{target.resource}: {target.knob} changes with it: {_shown(instance, part, old.get(part))} → "
                 f"{_shown(instance, part, new.get(part))}"
@@ -246,16 +272,17 @@ def _passed(control: Control, old: Values, writes: list[Write]) -> dict[str, lis
     for write in writes:
         following = control.after(state, write)
         for part, value in following.items():
-            touched = part == write.part or value != state.get(part)
+            # a value that the kernel chooses may differ from the one before, though neither is known
+            touched = part in control.touches(write) or value is None or value != state.get(part)
             if touched and value not in passed.setdefault(part, []):
                 passed[part].append(value)
         state = following
     return passed
 
 
-def _is_derived(instance: Instance) -> bool:
-    """Both parts of the identity are one knob: the flags need no line of their own."""
-    return len({part.knob for part in instance.control.parts.values()}) == 1
+def _is_quiet(instance: Instance) -> bool:
+    """Whether side effects need no line of their own: in a new group, and where all parts are one knob (identity)."""
+    return instance.created or len({part.knob for part in instance.control.parts.values()}) == 1
 
 
 def _shown(instance: Instance, part: str, value: Value | None) -> str:

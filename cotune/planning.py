@@ -70,7 +70,7 @@ def make_plan(profile: Profile, host: Host, ledger: Ledger, options: Options) ->
         moves=tuple(resolved.moves),
         unsupported=unsupported,
         pending=(*resolved.pending, *outcome.pending),
-        takes_over=tuple(_takeovers(resolved, outcome, ledger, profile.name)),
+        takes_over=tuple(_takeovers(outcome, ledger, profile.name)),
         refusals=tuple(refusals),
         notes=(
             *_only_note(resolved, options),
@@ -163,12 +163,13 @@ def _releases(
         for key, owned in mine.items()
         if key not in wanted and not owned.entry.effect and not owned.entry.implied
     }
+    kept = {_place(owned.entry.target) for key, owned in mine.items() if key in wanted}
     for key, owned in mine.items():
         target = owned.entry.target
         if key in wanted or _place(target) not in given_up or not selected(target.resource, options.only):
             continue
-        if owned.entry.implied:
-            continue
+        if owned.entry.implied or (owned.entry.effect and _place(target) in kept):
+            continue  # follows what is still wanted
         try:
             now = reader.value(target)
         except OSError:
@@ -271,10 +272,9 @@ def _is_news(entry: Entry, ledger: Ledger, profile: str) -> bool:
     return owner.entry.new != entry.new or owner.entry.effect
 
 
-def _takeovers(resolved: Resolved, outcome: Outcome, ledger: Ledger, profile: str) -> list[Takeover]:
-    """Values of other profiles that this one names, or changes as a side effect."""
-    targets = {setting.target.key: setting.target for setting in resolved.settings}
-    targets.update({entry.target.key: entry.target for entry in outcome.entries if entry.effect})
+def _takeovers(outcome: Outcome, ledger: Ledger, profile: str) -> list[Takeover]:
+    """Values of other profiles that this plan sets, finds right, or changes as a side effect."""
+    targets = {entry.target.key: entry.target for entry in outcome.entries if not entry.released}
     found = []
     for key, target in targets.items():
         owner = ledger.owner(key)

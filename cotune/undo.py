@@ -17,7 +17,7 @@ from cotune.controls.base import Value
 from cotune.errors import Origin
 from cotune.execute import VANISHED, ReadBack, StepFailed, mismatches, move_task, perform, remove_group, task_is_in
 from cotune.host.facts import Host
-from cotune.host.resctrl import in_resctrl
+from cotune.host.resctrl import POINT, in_resctrl
 from cotune.host.tasks import processes_in, read_process
 from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transaction, encode_keys
 from cotune.model import Entry, Key, Move, Setting, Step, Target
@@ -26,6 +26,8 @@ from cotune.plan import GATES, Explain, order_undo, plan_instances
 from cotune.units import count
 
 _Place = tuple[str, str, str | None]
+#: what a switch answers that this kernel does not let be reset
+_NO_WAY_BACK = (errno.EPERM, errno.EACCES, errno.EINVAL)
 _STILL_COUNTED = (errno.EINVAL, errno.EBUSY)
 _PATIENCE = 1.0
 _PAUSE = 0.02
@@ -143,7 +145,7 @@ class _Undo:
                 if target.part in CONTROLS[target.control].transient:
                     candidates.append((place, entry))  # its file comes back with what it depends on
                     continue
-                if error.errno in VANISHED and not self._is_there(target):
+                if error.errno in VANISHED and not (self._is_there(target) and self._is_enabled(target)):
                     continue  # its cgroup or mount is gone, and the value with it
                 self._leave(entry, f"cannot be read ({error.strerror}), so it was not put back")
                 continue
@@ -162,6 +164,14 @@ class _Undo:
         """Whether what a value belongs to still exists; a mount point outlives its mount."""
         scope = CONTROLS[target.control].scope
         return scope != "mount" and self.host.kernel.exists(target.path if scope == "resctrl" else target.unit)
+
+    def _is_enabled(self, target: Target) -> bool:
+        """Whether a version 2 group has the controller of a value: without it there is no such value to put back."""
+        control = CONTROLS[target.control]
+        hierarchy = self.host.layout.controllers.get(control.controller) if control.scope == "cgroup" else None
+        if hierarchy is None or hierarchy.version == 1 or target.unit == hierarchy.point:
+            return True
+        return control.controller in self.host.text(f"{target.unit}/cgroup.controllers").split()
 
     def _leave(self, entry: Entry, why: str) -> None:
         self.kept.add(entry.target.key)
@@ -216,7 +226,7 @@ class _Undo:
 
     def _remove_groups(self) -> None:
         for directory in reversed(self.created):
-            existed = self.host.kernel.exists(directory)
+            existed = _is_there(self.host, directory)
             error = remove_group(self.host, directory)
             if error is not None:
                 why = error.strerror if in_resctrl(directory) else self._why_kept(directory)
@@ -246,7 +256,7 @@ class _Undo:
         failed.add(target.key)
         if failure.error.errno in VANISHED and not self.host.kernel.exists(target.unit):
             return
-        if target.path in GATES:
+        if target.path in GATES and failure.error.errno in _NO_WAY_BACK:
             self.result.notes.append(f"{target.knob} stays as it is: this kernel does not let it be switched off again")
             return
         if failure.step.value is not None and self._reads(target, failure.step.value):
@@ -298,6 +308,13 @@ class _Undo:
             )
 
 
+def _is_there(host: Host, directory: str) -> bool:
+    """Whether a group exists, or, for resctrl itself, whether it is mounted."""
+    if directory == POINT:
+        return any(mount.point == directory and mount.fstype == "resctrl" for mount in host.kernel.mounts())
+    return host.kernel.exists(directory)
+
+
 def _combine(
     oldest_first: list[Transaction], trusted: dict[Key, set[Value]]
 ) -> tuple[list[Entry], dict[Key, set[Value | None]]]:
@@ -308,6 +325,8 @@ def _combine(
     for transaction in oldest_first:
         for entry in transaction.live_entries():
             key = entry.target.key
+            if key not in combined and _is_of_another_state(entry, transaction, combined):
+                continue
             if not entry.ours and key not in combined:
                 held.setdefault(key, entry)  # it read so already and was not written; a later one may have
                 continue
@@ -320,6 +339,19 @@ def _combine(
             ours.update(transaction.undo_values.get(key, ()))
             ours.update(value for value in (entry.old, entry.read, entry.new) if value is not None)
     return list(combined.values()), passed
+
+
+def _is_of_another_state(entry: Entry, transaction: Transaction, combined: dict[Key, Entry]) -> bool:
+    """Whether a value belongs to a state that was there neither first nor will be again.
+
+    The tunables of a scheduler that an earlier one of these transactions brought have no file after all are undone.
+    """
+    if entry.target.part not in CONTROLS[entry.target.control].transient:
+        return False
+    same_unit = [e for e in transaction.live_entries() if e.target.unit == entry.target.unit]
+    before = next((e for e in same_unit if e.target.part == "scheduler"), None)
+    first = combined.get(before.target.key) if before else None
+    return first is not None and before is not None and first.old != before.old
 
 
 def _substitute(entry: Entry) -> Value | None:

@@ -145,9 +145,11 @@ def _where(record: dict[str, Any]) -> str:
         return f"{files['any']} of a resctrl class, below /sys/fs/resctrl"
     if record["scope"] == "block":
         return f"queue/{files['any']} of a disk"
+    if record["scope"] == "file":
+        return files["any"] if files["any"].startswith("/") else f"{files['any']} in the list of scheduler features"
     versions = [f"{file} (cgroup {version})" for version, file in files.items()]
     missing = [version for version in ("v1", "v2") if version not in files]
-    none = f"; no form on cgroup {' and '.join(missing)} yet" if missing else ""
+    none = f"; no form on cgroup {' and '.join(missing)}" if missing else ""
     return f"{', '.join(versions)} of the {record['controller']} controller{none}"
 
 

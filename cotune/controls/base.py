@@ -181,7 +181,7 @@ class Control:
         """Parts that only an unmount or a reboot can bring there: part → (reason, remedy)."""
         return {}
 
-    def refusal(self, old: Values, new: Values) -> str | None:
+    def refusal(self, old: Values, new: Values, context: ValueContext) -> str | None:
         """Why a plan that leads here must be refused before any write, or None."""
         return None
 
@@ -196,6 +196,10 @@ class Control:
     def after(self, state: Values, write: Write) -> Values:
         """What a state becomes by one write, side effects on other parts included (None: the kernel chooses)."""
         return {**state, write.part: write.value, **dict(write.beside)}
+
+    def touches(self, write: Write) -> frozenset[str]:
+        """The parts whose value a write sets, though it may be the one they had."""
+        return frozenset((write.part, *dict(write.beside)))
 
     def writes(self, old: Values, new: Values) -> list[Write]:
         """The writes that lead from ``old`` to ``new``."""

@@ -5,6 +5,13 @@ from __future__ import annotations
 from cotune.controls.base import Control, Part, Value, Values, Wanted, Write
 from cotune.knobs.base import ValueContext
 
+#: Scheduler → its tunables that have a knob (block/mq-deadline.c, block/bfq-iosched.c, block/kyber-iosched.c).
+TUNABLES = {
+    "mq-deadline": ("read_expire", "write_expire", "writes_starved", "front_merges", "fifo_batch"),
+    "bfq": ("low_latency", "slice_idle", "strict_guarantees"),
+    "kyber": ("read_lat_nsec", "write_lat_nsec"),
+}
+
 
 class Queue(Control):
     """``queue/scheduler`` with ``queue/nr_requests`` and the tunables below ``queue/iosched``.
@@ -35,7 +42,7 @@ class Queue(Control):
 
     def comes_later(self, part: str, old: Values, wanted: Wanted) -> bool:
         scheduler = wanted.get("scheduler")
-        return part in self.transient and scheduler is not None and scheduler != old.get("scheduler")
+        return scheduler != old.get("scheduler") and part.removeprefix("iosched/") in TUNABLES.get(str(scheduler), ())
 
     def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
         new = super().settle(old, wanted, context)
@@ -76,13 +83,6 @@ class ReadAhead(QueueNumber):
         return int(value) // page * page
 
 
-_IOSCHED = (
-    ("read_expire", "write_expire", "writes_starved", "front_merges", "fifo_batch")
-    + ("low_latency", "slice_idle", "strict_guarantees")
-    + ("read_lat_nsec", "write_lat_nsec")
-)
-
-
 def _number(name: str) -> QueueNumber:
     return QueueNumber(f"block.{name}", Part(name, f"block.{name}", {"any": name}))
 
@@ -91,7 +91,11 @@ CONTROLS: tuple[Control, ...] = (
     Queue(
         Part("scheduler", "block.scheduler", {"any": "scheduler"}),
         Part("nr_requests", "block.nr_requests", {"any": "nr_requests"}),
-        *(Part(f"iosched/{name}", f"block.iosched.{name}", {"any": f"iosched/{name}"}) for name in _IOSCHED),
+        *(
+            Part(f"iosched/{name}", f"block.iosched.{name}", {"any": f"iosched/{name}"})
+            for names in TUNABLES.values()
+            for name in names
+        ),
     ),
     QueueNumber("block.wbt", Part("wbt_lat_usec", "block.wbt_lat_usec", {"any": "wbt_lat_usec"})),
     ReadAhead("block.read_ahead", Part("read_ahead_kb", "block.read_ahead_kb", {"any": "read_ahead_kb"})),

@@ -111,6 +111,12 @@ class Bandwidth(Control):
             new["burst"] = int(base * burst.amount / 100) if isinstance(base, int) and base > 0 else 0
         return new
 
+    def refusal(self, old: Values, new: Values, context: ValueContext) -> str | None:
+        quota, burst = new.get("quota"), new.get("burst")
+        if context.free_burst or not isinstance(quota, int) or not isinstance(burst, int) or not 0 < quota < burst:
+            return None
+        return f"cpu.burst {self.show('burst', burst)} is above the quota {self.show('quota', quota)}"
+
     def looser(self, old: Values, new: Values) -> Values:
         before, after = _ratio(old), _ratio(new)
         return new if before is None or (after is not None and after >= before) else old

@@ -51,10 +51,6 @@ class SchedFeature(Control):
     name = "sched.feature"
     scope = "file"
     causes = {"EINVAL": "this kernel has no such scheduler feature"}
-    absent = {
-        "unreadable": ("this kernel has no such scheduler feature", "a kernel whose list of features names it"),
-        "ENOENT": ("the list of scheduler features is not there", "mount -t debugfs none /sys/kernel/debug"),
-    }
 
     def parse(self, part: str, text: str, row: str | None) -> Value:
         words = text.split()

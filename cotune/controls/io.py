@@ -18,13 +18,13 @@ class Throttle(Control):
     controller = "blkio"
     rows = True
     v2 = "io.max"
-    causes = {"ENODEV": _NO_DISK, "EOPNOTSUPP": "block throttling is off in this kernel"}
+    causes = {"ENODEV": _NO_DISK, "ENOTSUP": "block throttling is off in this kernel"}
 
     def parse(self, part: str, text: str, row: str | None) -> Value:
         for line in text.splitlines():
             device, _, number = line.partition(" ")
             if device == row:
-                return int(number) or _CUT
+                return int(number) or (_CUT if part.endswith("iops") else 0)
         return 0
 
     def format(self, part: str, value: Value, row: str | None) -> str:
@@ -94,7 +94,7 @@ class IoWeight(Control):
     causes = {
         "EINVAL": "a weight is 1 to 10000",
         "ENODEV": _NO_DISK,
-        "EOPNOTSUPP": "the cost model is not enabled for this disk: set host.block iocost enable",
+        "ENOTSUP": "the cost model is not enabled for this disk: set host.block iocost enable",
     }
 
     def row(self, part: str, device: str | None) -> str | None:
@@ -234,7 +234,7 @@ class Cost(Control):
             new.update(dict.fromkeys(self._numbers(), _AUTO))
         return {part: value for part, value in new.items() if part in self.parts}
 
-    def refusal(self, old: Values, new: Values) -> str | None:
+    def refusal(self, old: Values, new: Values, context: ValueContext) -> str | None:
         low, high = new.get("min"), new.get("max")
         if isinstance(low, int) and isinstance(high, int) and low > high:
             return f"iocost min {self.show('min', low)} is above max {self.show('max', high)}"

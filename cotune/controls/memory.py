@@ -91,7 +91,7 @@ class MemoryLimit(WithCacheRatio):
         "EPERM": "the group has no memory limit the page cache ratio could be of",
     }
 
-    def refusal(self, old: Values, new: Values) -> str | None:
+    def refusal(self, old: Values, new: Values, context: ValueContext) -> str | None:
         limit, memsw = new.get("limit"), new.get("memsw")
         if isinstance(limit, int) and isinstance(memsw, int) and limit > memsw:
             low, high = self.show("limit", memsw), self.show("limit", limit)

@@ -31,6 +31,9 @@ class Pair(Control):
         other = "ratio" if write.part == "bytes" else "bytes"
         return {**state, write.part: write.value, other: 0}
 
+    def touches(self, write: Write) -> frozenset[str]:
+        return frozenset(("ratio", "bytes"))
+
     def writes(self, old: Values, new: Values) -> list[Write]:
         ratio, size = new.get("ratio"), new.get("bytes")
         if size:

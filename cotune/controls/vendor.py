@@ -21,7 +21,7 @@ class QosLevel(CpuNumber):
         level, before = new.get("qos_level"), old.get("qos_level")
         if not isinstance(level, int) or level >= 0 or level == before:
             return []
-        text = f"cpu.qos_level {level} cannot be undone on openEuler 4.19 and 5.10: only a new cgroup is online again"
+        text = f"cpu.qos_level {level} cannot be undone before openEuler 6.6: there only a new cgroup is online again"
         return [Bound(text, ("allow-irreversible",))]
 
 
@@ -45,6 +45,13 @@ class CoveringNumber(MemoryNumber):
 
     reach = "subtree"
     covers = True
+
+
+class ReapBackground(CoveringNumber):
+    """ANCK ``memory.reap_background``: bit 2 of the host's switch, once set, goes only with a 0 in the root group."""
+
+    reversible = "partial"
+    resets = ("host.memory.reaper.reap_background",)
 
 
 class ReaperSwitch(Control):
@@ -152,7 +159,7 @@ CONTROLS: tuple[Control, ...] = (
             for part in ("enable", "size", "sync")
         )
     ),
-    CoveringNumber(
+    ReapBackground(
         "memory.reap_background",
         Part("reap_background", "memory.reap_background", both_versions("memory.reap_background")),
         causes={"EINVAL": "not 0 or 1"},

@@ -77,7 +77,9 @@ class Host:
     @cached_property
     def context(self) -> ValueContext:
         """What knob values may depend on."""
-        return ValueContext(self.mem_total, self.page_size, self.online, self.nodes)
+        # the patch that brought this switch is the one without mainline's bound (kernel/sched/core.c, ANCK)
+        free_burst = self.kernel.exists("/proc/sys/kernel/sched_cfs_bw_burst_enabled")
+        return ValueContext(self.mem_total, self.page_size, self.online, self.nodes, free_burst)
 
     def text(self, path: str) -> str:
         """The stripped text of a file, empty when it cannot be read."""

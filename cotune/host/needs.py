@@ -177,14 +177,11 @@ NEEDS: dict[str, Need] = {
 
 #: What nearly every kernel has: not worth a word where something else is missing.
 COMMON = frozenset((_WEIGHT, _BANDWIDTH, _CPUSETS, _MEMCG_V1, _SWAP, _THROTTLE, _PIDS))
-#: Tunable of a scheduler → the scheduler, and the build option it comes with.
-TUNABLES = {
-    **dict.fromkeys(
-        ("read_expire", "write_expire", "writes_starved", "front_merges", "fifo_batch"),
-        ("mq-deadline", "CONFIG_MQ_IOSCHED_DEADLINE"),
-    ),
-    **dict.fromkeys(("low_latency", "slice_idle", "strict_guarantees"), ("bfq", "CONFIG_IOSCHED_BFQ")),
-    **dict.fromkeys(("read_lat_nsec", "write_lat_nsec"), ("kyber", "CONFIG_MQ_IOSCHED_KYBER")),
+#: Scheduler → the build option it comes with.
+SCHEDULERS = {
+    "mq-deadline": "CONFIG_MQ_IOSCHED_DEADLINE",
+    "bfq": "CONFIG_IOSCHED_BFQ",
+    "kyber": "CONFIG_MQ_IOSCHED_KYBER",
 }
 #: Controller → the build option it comes with.
 CONTROLLERS = {

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from cotune.approximate import APPROXIMATIONS
 from cotune.controls import CONTROLS
 from cotune.controls.base import Control, Part
+from cotune.controls.block import TUNABLES
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
-from cotune.host.needs import COMMON, CONTROLLERS, OTHER_NAME, TUNABLES, need_of
+from cotune.host.needs import COMMON, CONTROLLERS, OTHER_NAME, SCHEDULERS, need_of
 from cotune.knobs import BY_KEY
 from cotune.knobs.base import Knob
 from cotune.knobs.lookup import file_path, knob_forms
@@ -329,13 +330,13 @@ def _no_throttling(key: str) -> Support:
 def _missing_queue_file(host: Host, key: str, part: str, queue: str) -> Support:
     """Why a file is not in a disk's ``queue`` directory; without one, in that of no disk."""
     name = part.removeprefix("iosched/")
-    if name not in TUNABLES:
+    scheduler = next((one for one, names in TUNABLES.items() if name in names), "")
+    if not scheduler:
         reason = f"{'this disk' if queue else 'no disk here'} has {'no ' if queue else ''}queue/{name}"
         return Support("no", reason, need_of(key).kernel, "device")
-    scheduler, option = TUNABLES[name]
     menu = host.text(f"{queue}/scheduler").split() if queue else []
     active = next((word.strip("[]") for word in menu if word.startswith("[")), "none")
     uses = f"this disk uses {active}" if queue else f"no disk here uses {scheduler}"
     reason = f"{uses}, and only the scheduler {scheduler} has this tunable"
-    remedy = f"scheduler: {scheduler} in the same entry of host.block ({option}, or its module)"
+    remedy = f"scheduler: {scheduler} in the same entry of host.block ({SCHEDULERS[scheduler]}, or its module)"
     return Support("no", reason, remedy, "device")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import UNLIMITED, Control, Part, Value
+from cotune.controls.io import Throttle
 from cotune.importing.expand import Unresolved
 from cotune.importing.places import Place
 from cotune.knobs import BY_KEY, KNOBS
@@ -174,7 +175,8 @@ def _meaning(
     plain = text if number is None or isinstance(knob.type, KernelValue) else str(number)
     value: Value | None
     try:
-        value = control.parse(part, plain, row)
+        # a limit that is written as 0 is no limit, though one that reads 0 is
+        value = 0 if isinstance(control, Throttle) and plain.split()[-1:] == ["0"] else control.parse(part, plain, row)
     except (ValueError, IndexError, KeyError):
         value = UNLIMITED if text == "max" else number
         value = value if guess else None

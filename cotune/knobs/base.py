@@ -12,13 +12,15 @@ from typing import Any, NamedTuple, Protocol
 class ValueContext(NamedTuple):
     """What the value of a knob may depend on.
 
-    ``mem_total`` in bytes; ``page_size`` in bytes; ``online`` the online CPUs; ``nodes`` NUMA node → its CPUs.
+    ``mem_total`` in bytes; ``page_size`` in bytes; ``online`` the online CPUs; ``nodes`` NUMA node → its CPUs;
+    ``free_burst`` tells a kernel that lets a burst be above the quota (ANCK 4.19 and 5.10).
     """
 
     mem_total: int
     page_size: int
     online: frozenset[int]
     nodes: dict[int, frozenset[int]]
+    free_burst: bool = False
 
 
 _ALL_CPUS = frozenset(range(8192))  # the most any mainline build has (CONFIG_NR_CPUS, arch/x86/Kconfig)

@@ -23,10 +23,11 @@ KNOBS = (
         "vm.watermark_scale_factor",
         "sysctl",
         "Distance of the watermarks",
-        Integer(1, 1000),
+        Integer(1, 3000),
         "sysctl",
         "vm.watermark_scale_factor",
-        "Distance between the watermarks in 1/10000 of a node's memory: larger wakes kswapd earlier.",
+        "Distance between the watermarks in 1/10000 of a node's memory: larger wakes kswapd earlier. Kernels "
+        "before 5.18 take no more than 1000.",
         "mm/page_alloc.c",
     ),
     Knob(

@@ -17,6 +17,7 @@ from cotune.knobs import BY_KEY
 from cotune.model import Resolved, Setting
 from cotune.profile.load import Profile
 from cotune.resolve.controllers import add_enables
+from cotune.resolve.costs import check_costs
 from cotune.resolve.groups import GroupResolver
 from cotune.resolve.host import HostResolver, gate_target
 from cotune.resolve.resctrl import ResctrlResolver
@@ -35,6 +36,7 @@ def resolve(profile: Profile, host: Host, pids: dict[str, list[int]], only: Iter
     ResctrlResolver(profile, host, resolved).run()
     GroupResolver(profile, host, resolved, pids).run()
     resolved = _select(resolved, list(only))
+    check_costs(host, resolved)
     _add_gates(host, resolved)
     add_enables(host, resolved)
     check_writeback(host, resolved)
@@ -69,8 +71,8 @@ def _add_gates(host: Host, resolved: Resolved) -> None:
         switch = named.get(gate.path)
         if switch is not None and str(switch.value) != gate.value:
             raise PlanRefused(
-                f"{switch.origin}: {gate.name} is switched off (not {gate.value}), but {setting.target.knob} at {setting.origin} "
-                "needs",
+                f"{switch.origin}: {gate.name} is switched off (not {gate.value}), but {setting.target.knob} at "
+                f"{setting.origin} needs it",
                 "leave the switch to cotune, or drop the knob",
             )
         if gate.path not in named and host.kernel.exists(gate.path):

@@ -7,6 +7,7 @@ from cotune.errors import Origin
 from cotune.host.cgroups import Hierarchy
 from cotune.host.facts import Host
 from cotune.model import Enable, Refusal, Resolved
+from cotune.units import count
 
 #: Controllers that may be enabled in a group with tasks of its own (Documentation/admin-guide/cgroup-v2.rst, threads).
 _THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))
@@ -43,20 +44,37 @@ def _enable(host: Host, resolved: Resolved, directory: str, missing: dict[str, O
     unified = host.layout.unified
     group = directory.removeprefix(unified.point if unified else "").strip("/")
     origin = next(iter(missing.values()))
-    if group and not created and not missing.keys() <= _THREADED:
-        tasks = host.text(f"{directory}/cgroup.procs").split()
-        if tasks:
-            domain = ", ".join(sorted(missing.keys() - _THREADED))
-            resolved.refusals.append(
-                Refusal(
-                    f"{origin}: cgroup:{group} has {len(tasks)} tasks of its own, so the kernel does not let it hand "
-                    f"{domain} to child groups (EBUSY: a version 2 group has tasks or controlled children, not both); "
-                    "move its tasks to a child group first"
-                )
+    tasks = _tasks_then(host, resolved, directory, created) if group else set()
+    if tasks and not (missing.keys() <= _THREADED and _can_be_thread_root(host, directory)):
+        names = ", ".join(sorted(missing.keys() - _THREADED) or sorted(missing))
+        resolved.refusals.append(
+            Refusal(
+                f"{origin}: cgroup:{group} has {count(len(tasks), 'task')} of its own, so the kernel does not let it "
+                f"hand {names} to child groups (EBUSY: a version 2 group has tasks or controlled children, not both); "
+                "move its tasks to a child group first"
             )
+        )
     if not created:
         resolved.notes.append(
             f"cgroup:{group or '/'}: {', '.join(sorted(missing))} stay enabled for its child groups after a rollback: "
             "switching a controller off would reset every child"
         )
     resolved.enables.append(Enable(f"cgroup:{group or '/'}", directory, tuple(sorted(missing)), origin))
+
+
+def _tasks_then(host: Host, resolved: Resolved, directory: str, created: bool) -> set[int]:
+    """The processes a group will have once the plan has moved those it moves."""
+    pids = set() if created else {int(pid) for pid in host.text(f"{directory}/cgroup.procs").split()}
+    # moves come last: those out of the group are too late for the enabling, those into it are refused after it
+    return pids | {move.pid for move in resolved.moves if move.path == directory}
+
+
+def _can_be_thread_root(host: Host, directory: str) -> bool:
+    """Whether threaded controllers may be enabled beside tasks (kernel/cgroup/cgroup.c cgroup_can_be_thread_root)."""
+    if not set(host.text(f"{directory}/cgroup.subtree_control").split()) <= _THREADED:
+        return False
+    try:
+        children = host.kernel.subdirs(directory)
+    except OSError:
+        return True  # only created by this plan
+    return not any("populated 1" in host.text(f"{directory}/{name}/cgroup.events") for name in children)

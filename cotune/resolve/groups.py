@@ -57,6 +57,7 @@ class GroupResolver:
         self.forms: dict[str, Form] = {}
         self.supports: dict[str, Support] = {}
         self.members = MemberResolver(profile, host, out)
+        self.moves = MoveResolver(profile, host, out)
 
     def run(self) -> None:
         """Resolve all groups into ``out``."""
@@ -92,8 +93,9 @@ class GroupResolver:
             if data.get("create"):
                 self._create(group, hierarchies, self.profile.origin("groups", name, "create"))
         self.members.add(name, data, matched, hierarchies)
-        moves = MoveResolver(self.profile, self.host, self.out)
-        moves.run(name, data.get("tasks", {}), self.pids.get(name, []), [group for group, _ in matched], hierarchies)
+        self.moves.run(
+            name, data.get("tasks", {}), self.pids.get(name, []), [group for group, _ in matched], hierarchies
+        )
 
     def _knobs(self, name: str, data: dict[str, Any]) -> list[tuple[Knob, Value | Share, Origin, str | None]]:
         """The knob values of a group, lowered into the terms of their controls."""

@@ -18,6 +18,8 @@ class MoveResolver:
 
     def __init__(self, profile: Profile, host: Host, out: Resolved) -> None:
         self.profile, self.host, self.out = profile, host, out
+        #: process and hierarchy → the group of it that wants the process
+        self.places: dict[tuple[int, Hierarchy], str] = {}
 
     def run(
         self, name: str, tasks: dict[str, Any], pids: list[int], groups: list[str], hierarchies: list[Hierarchy]
@@ -82,14 +84,15 @@ class MoveResolver:
         process = read_process(self.host.kernel, pid)
         now = group_of(self.host.kernel, self.host.layout, pid, hierarchy)
         path = hierarchy.dir(group)
-        if process is None or now is None or now == path:
+        if process is None or now is None:
             return
-        other = next((m for m in self.out.moves if m.pid == pid and m.origin_path == now), None)
-        if other is not None:
+        other = self.places.setdefault((pid, hierarchy), path)
+        if other != path:
             raise PlanRefused(
-                f"process {pid} ({process.comm}) is to go to both {other.path} and {path}",
-                "let one group have it",
+                f"process {pid} ({process.comm}) is to be in both {other} and {path}", "let one group have it"
             )
+        if now == path or any(move.pid == pid and move.path == path for move in self.out.moves):
+            return
         self.out.moves.append(Move(pid, process.start, process.comm, f"cgroup:{group}", path, now, origin))
 
 

@@ -20,14 +20,17 @@ _WRITES = ("write_bps", "write_iops")
 
 def check_writeback(host: Host, resolved: Resolved) -> None:
     """Refuse what would lose or stall buffered writes, and say where a limit misses them altogether."""
+    if BOOT_WORDS & host.boot_words:
+        _note_lone_moves(host, resolved)
     limits = [s for s in resolved.settings if s.target.control == "io.throttle" and s.target.part in _WRITES]
     limits = [setting for setting in limits if setting.value != CONTROLS["io.throttle"].parts["write_bps"].fresh]
     if not limits:
         return
     if not BOOT_WORDS & host.boot_words:
-        names = ", ".join(sorted({setting.target.resource for setting in limits}))
+        names = sorted({setting.target.resource for setting in limits})
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         resolved.notes.append(
-            f"{names}: without cgroup writeback only direct writes are limited on cgroup v1, buffered ones are not "
+            f"{shown}: without cgroup writeback only direct writes are limited on cgroup v1, buffered ones are not "
             f"(boot word {' on ANCK, '.join(sorted(BOOT_WORDS, reverse=True))} on openEuler)"
         )
         return
@@ -40,22 +43,42 @@ def check_writeback(host: Host, resolved: Resolved) -> None:
 
 
 def _check_link(host: Host, resolved: Resolved, setting: Setting) -> None:
-    """Refuse when tasks of the memory cgroup of the same path are in another blkio cgroup."""
+    """Refuse when tasks of the memory cgroup of the same path are, or will be, in another blkio cgroup."""
     blkio, memory = host.layout.controllers.get("blkio"), host.layout.controllers.get("memory")
     if blkio is None or memory is None:
         return
     group = setting.target.unit.removeprefix(blkio.point + "/")
-    moving = {move.pid for move in resolved.moves if move.path == setting.target.unit}
-    for pid in host.text(f"{memory.dir(group)}/cgroup.procs").split():
-        other = group_of(host.kernel, host.layout, int(pid), blkio)
-        if other in (None, setting.target.unit, blkio.point):
-            continue
-        what = "is moving there only now" if int(pid) in moving else "would have to move"
-        resolved.refusals.append(
-            Refusal(
-                f"{setting.origin}: {setting.target.resource}: its memory cgroup is linked to the blkio cgroup "
-                f"{other} already (process {pid} is in it and {what}), and a link cannot be changed: buffered writes "
-                "would lose their limit for ever; use a new cgroup, with its tasks in blkio first and memory second"
-            )
+    moved = {(move.pid, move.origin_path): move.path for move in resolved.moves}
+    pids = {int(pid) for pid in host.text(f"{memory.dir(group)}/cgroup.procs").split()}
+    pids = {pid for pid in pids if (pid, memory.dir(group)) not in moved}
+    for pid in sorted(pids):
+        now = group_of(host.kernel, host.layout, pid, blkio)
+        then = moved.get((pid, now or ""), now)
+        for other, when in ((now, "is in it"), (then, "is to go there")):
+            if other not in (None, setting.target.unit, blkio.point):
+                resolved.refusals.append(Refusal(_linked(setting, str(other), f"process {pid} {when}")))
+                return
+
+
+def _linked(setting: Setting, other: str, why: str) -> str:
+    return (
+        f"{setting.origin}: {setting.target.resource}: its memory cgroup is linked to the blkio cgroup {other} "
+        f"({why}), and a link cannot be changed: buffered writes would lose their limit for ever; use a new cgroup, "
+        "with its tasks in blkio first and memory second"
+    )
+
+
+def _note_lone_moves(host: Host, resolved: Resolved) -> None:
+    """Say where a process is moved in one of the two hierarchies only, which links its memory cgroup anew."""
+    points = {name: h.point for name in ("blkio", "memory") if (h := host.layout.controllers.get(name))}
+    places: dict[int, set[str]] = {}
+    for move in resolved.moves:
+        places.setdefault(move.pid, set()).update(n for n, point in points.items() if move.path.startswith(point + "/"))
+    lone = sorted(pid for pid, names in places.items() if len(names) == 1)
+    if lone:
+        shown = ", ".join(map(str, lone[:5])) + (f" and {len(lone) - 5} more" if len(lone) > 5 else "")
+        resolved.notes.append(
+            f"process {shown} moves in one of blkio and memory only: the kernel links a memory cgroup to the blkio "
+            "cgroup of its tasks for ever, so buffered writes may lose their limit; set a memory and an io value in "
+            "the group to move both"
         )
-        return

@@ -127,19 +127,24 @@ def _range(name: str, source: str, low: int, high: int, default: str, inherited:
     return File(name, source, steps)
 
 
+#: TencentOS 5.4.241 shows memory.high and refuses every write until this switch is set.
+_HIGH_SHUT = {"vm.wujing_enable=0": "EINVAL"}
+
+
 def _protection(name: str, default: str) -> File:
     """A v2 size on a v1 hierarchy: ``max`` and no -1."""
+    shut = _HIGH_SHUT if name == "memory.high" else None
     return File(
         name,
-        f"{_ANCK_MEM} 4.19",
+        f"{_ANCK_MEM} 4.19; openEuler and TencentOS have the same",
         (
             reads("default", default),
-            takes("suffix M", "100M", "104857600"),
-            takes("not whole pages: rounded down", "104857601", "104857600"),
+            takes("suffix M", "100M", "104857600", other=shut),
+            takes("not whole pages: rounded down", "104857601", "104857600", other=shut),
             refuses("negative", "-1"),
             refuses("text", "abc"),
-            takes("unlimited", "max"),
-            takes("the default again", default),
+            takes("unlimited", "max", other=shut),
+            takes("the default again", default, other=shut),
         ),
     )
 
@@ -179,9 +184,6 @@ ANCK_MEMORY_V1 = Family(
     "memory",
     (1,),
     (
-        _protection("memory.min", "0"),
-        _protection("memory.low", "0"),
-        _protection("memory.high", "max"),
         _flag("memory.oom.group", _ANCK_MEM),
         File(
             "memory.direct_reclaim_memcg_latency",
@@ -197,6 +199,13 @@ ANCK_MEMORY_V1 = Family(
             ),
         ),
     ),
+)
+
+PROTECTION_V1 = Family(
+    "memory of v2 on v1",
+    "memory",
+    (1,),
+    (_protection("memory.min", "0"), _protection("memory.low", "0"), _protection("memory.high", "max")),
 )
 
 _DIRTY = "a talk of 2020: as the vm.dirty_* sysctls, per cgroup"
@@ -285,6 +294,7 @@ TENCENT_CPU = Family(
     "cpu",
     (1,),
     (
+        _flag("cpu.offline", "TencentOS 4.14 README; crane writes every group below (not observed)"),
         File(
             "cpu.bt_shares",
             "TencentOS 4.14 README (not observed)",
@@ -292,6 +302,7 @@ TENCENT_CPU = Family(
                 reads("default", "1024"),
                 takes("below the lower bound", "1", "2"),
                 takes("typical", "2048"),
+                takes("above the upper bound", "262145", "262144"),
             ),
         ),
     ),
@@ -308,12 +319,14 @@ EULER = Family(
             (
                 reads("default: the parent's", "{parent:cpu.qos_level}"),
                 refuses("above the upper bound", "3"),
+                refuses("below the lower bound", "-3"),
                 refuses("text", "abc"),
+                refuses("a level of 6.x", "1", other={">=6.0": "OK 1"}),
                 takes("offline", "-1"),
                 makes("b"),
                 reads("child: inherited at mkdir", "-1", group="b"),
                 removes("b"),
-                refuses("online again", "0", other={">=6.0": ""}),
+                refuses("online again", "0", other={">=6.0": "OK 0"}),
             ),
             irreversible=True,
         ),

@@ -75,22 +75,30 @@ def _kill(group: Group, text: str) -> None:
 
 
 def _cpu(spec: HostSpec) -> Controller:
-    files = [CgroupFile(QOS_CPU, _show(QOS_CPU), _write_cpu_level)]
-    if since(spec, 6, 6):
-        files.append(number_file(SOFT_QUOTA, 0, 1, where=Where.CHILD))
-    else:
-        files += [
-            CgroupFile(AFFINITY, _show_affinity(AFFINITY), _write_affinity),
-            CgroupFile(AFFINITY_PERIOD, _show_affinity(AFFINITY_PERIOD), _write_period),
-            report_file("cpu.affinity_stat", "periods 0\n", Where.CHILD),
-        ]
+    level = CgroupFile(QOS_CPU, _show(QOS_CPU), _write_cpu_level)
+    files, numbers = _soft_quota() if since(spec, 6, 6) else _smart_grid()
 
     def created(group: Group) -> None:
         """The level is the parent's at mkdir."""
-        level = group.parent.numbers[QOS_CPU] if group.parent is not None else _ONLINE
-        group.numbers.update({QOS_CPU: level, SOFT_QUOTA: 0, AFFINITY: 0, AFFINITY_PERIOD: 100})
+        inherited = group.parent.numbers[QOS_CPU] if group.parent is not None else _ONLINE
+        group.numbers.update({QOS_CPU: inherited, **numbers})
 
-    return Controller("cpu", tuple(files), created)
+    return Controller("cpu", (level, *files), created)
+
+
+def _smart_grid() -> tuple[tuple[CgroupFile, ...], dict[str, int]]:
+    """Files of 4.19 and 5.10, and their first values."""
+    files = (
+        CgroupFile(AFFINITY, _show_affinity(AFFINITY), _write_affinity),
+        CgroupFile(AFFINITY_PERIOD, _show_affinity(AFFINITY_PERIOD), _write_period),
+        report_file("cpu.affinity_stat", "periods 0\n", Where.CHILD),
+    )
+    return files, {AFFINITY: 0, AFFINITY_PERIOD: 100}
+
+
+def _soft_quota() -> tuple[tuple[CgroupFile, ...], dict[str, int]]:
+    """The file of 6.6, and its first value."""
+    return (number_file(SOFT_QUOTA, 0, 1, where=Where.CHILD),), {SOFT_QUOTA: 0}
 
 
 def _write_cpu_level(group: Group, text: str) -> None:

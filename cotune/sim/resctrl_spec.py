@@ -136,6 +136,6 @@ def halves(cpus: int, ids: tuple[int, int] = (0, 1)) -> tuple[Domain, ...]:
 
 #: By the name of the simulated host; a host that is not listed has no resctrl hardware.
 MACHINES: dict[str, ResctrlSpec] = {
-    "anck-4.19": intel(halves(8), mounted=True),
+    "anck-4.19": intel(halves(16), mounted=True),
     "mainline-v2": intel(halves(8)),
 }

@@ -138,6 +138,7 @@ def test_what_cannot_be_put_back_is_known() -> None:
         "io.cost.model.v2",
         "io.cost.qos",
         "io.cost.qos.v2",
+        "memory.reap_background",
         "mount.ext4",
         "quota.directory",
         "quota.tree",

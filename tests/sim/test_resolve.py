@@ -152,7 +152,7 @@ def test_processes_of_a_pidfile_and_of_the_command_line(lab: Lab) -> None:
         lab.resolve(plain, {"h": [redis.pid]})
     two = "groups:\n  g: {match: {cgroup: jobs}, create: true, cpu: {shares: 9}}\n"
     two += "  h: {match: {cgroup: other}, create: true, cpu: {shares: 9}}\n"
-    with pytest.raises(PlanRefused, match="is to go to both"):
+    with pytest.raises(PlanRefused, match="is to be in both"):
         lab.resolve(two, {"g": [redis.pid], "h": [redis.pid]})
 
 

@@ -139,7 +139,7 @@ def test_a_group_with_tasks_cannot_hand_memory_down(lab: Lab) -> None:
         lab.kernel.mkdir(f"{ROOT}/{path}")
     lab.kernel.spawn(9001, "worker")
     lab.kernel.write(f"{ROOT}/busy/cgroup.procs", "9001")
-    with pytest.raises(PlanRefused, match="cgroup:busy has 1 tasks of its own"):
+    with pytest.raises(PlanRefused, match="cgroup:busy has 1 task of its own"):
         lab.apply("groups: {g: {match: {cgroup: busy/x}, memory: {limit: 1GiB}}}\n")
 
 

@@ -123,8 +123,9 @@ def test_watermarks_follow_limits_and_parents(host: str) -> None:
     assert sim.read(path_of(sim, "memory:a/b/memory.wmark_min_adj")) == "25\n"
 
 
-def test_openeuler_levels_walk_the_subtree(attempt: Attempt) -> None:
-    sim = with_groups("openeuler")
+@pytest.mark.parametrize("host", ["openeuler", "openeuler-6.6"])
+def test_openeuler_levels_walk_the_subtree(host: str, attempt: Attempt) -> None:
+    sim = with_groups(host)
     sim.write("/sys/fs/cgroup/cpu/a/cpu.qos_level", "-1")
     assert sim.read("/sys/fs/cgroup/cpu/a/b/cpu.qos_level") == "-1\n"
     sim.mkdir("/sys/fs/cgroup/cpu/a/new")
@@ -146,13 +147,22 @@ def test_openeuler_preferred_cpus_lie_within_the_group(attempt: Attempt) -> None
     assert sim.read(preferred) == "0-3\n"
 
 
-def test_openeuler_names_a_blkio_group_by_inode(attempt: Attempt) -> None:
-    sim = with_groups("openeuler")
+@pytest.mark.parametrize("host", ["openeuler", "openeuler-6.6"])
+def test_openeuler_names_a_blkio_group_by_inode(host: str, attempt: Attempt) -> None:
+    sim = with_groups(host)
     path = "/sys/fs/cgroup/memory/a/memory.wb_blkio_ino"
     assert sim.read(path) == "wb_blkio_path:\nwb_blkio_ino:0\n"
     assert attempt(sim.write, path, "1") == "EINVAL"
     sim.write(path, "101")
     assert sim.read(path) == "wb_blkio_path:/\nwb_blkio_ino:101\n"
+
+
+def test_tencentos_offline_is_of_one_group_alone() -> None:
+    sim = with_groups("tencentos-4.14")
+    sim.write("/sys/fs/cgroup/cpu/a/cpu.offline", "1")
+    sim.mkdir("/sys/fs/cgroup/cpu/a/new")
+    below = ("/sys/fs/cgroup/cpu/a/b", "/sys/fs/cgroup/cpu/a/new")
+    assert [sim.read(f"{group}/cpu.offline") for group in below] == ["0\n", "0\n"]
 
 
 def test_tencentos_page_cache_sysctls_depend_on_each_other(attempt: Attempt) -> None:

@@ -18,7 +18,9 @@ SET = {
     "anck-6.6": ("memory/offline/memory.wmark_min_adj", "50"),
     "anck-6.6-v2": ("offline/cpu.bvt_warp_ns", "-1"),
     "tencentos": ("cpu/offline/cpu.shares", "2"),
+    "tencentos-4.14": ("cpu/offline/cpu.shares", "2"),
     "openeuler": ("cpu/offline/cpu.shares", "2"),
+    "openeuler-6.6": ("cpu/offline/cpu.shares", "2"),
 }
 
 

@@ -114,7 +114,7 @@ def test_limit_never_exceeds_memsw(old: tuple[int, int], new: tuple[int, int], e
 
 
 def test_limit_above_memsw_is_refused_before_any_write() -> None:
-    refusal = CONTROLS["memory.limit"].refusal({}, {"limit": 4 * 2**30, "memsw": 2 * 2**30})
+    refusal = CONTROLS["memory.limit"].refusal({}, {"limit": 4 * 2**30, "memsw": 2 * 2**30}, CONTEXT)
     assert refusal is not None
     assert "memory.memsw 2GiB" in refusal
 

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from cotune.controls import CONTROLS
+from cotune.controls.block import TUNABLES
 from cotune.errors import PlanRefused
 from cotune.host.facts import Host
-from cotune.host.needs import NEEDS, TUNABLES, need_of
+from cotune.host.needs import NEEDS, SCHEDULERS, need_of
 from cotune.host.support import Support, probe
 from cotune.kernel.port import Kernel
 from cotune.knobs import BY_KEY, KNOBS
@@ -94,10 +95,14 @@ def test_every_need_belongs_to_a_knob() -> None:
 def test_every_knob_has_an_exact_need(knob: Knob) -> None:
     """Scopes that look at their own devices give reasons of their own: ext4, resctrl, tunables of a scheduler."""
     scope = CONTROLS[knob.control].scope
-    if knob.section in ("mount", "jbd2", "feature", "quota", "resctrl") or knob.part.rpartition("/")[2] in TUNABLES:
+    if knob.section in ("mount", "jbd2", "feature", "quota", "resctrl") or knob.part.startswith("iosched/"):
         return
     need = need_of(knob.key).kernel
     assert EXACT.search(need), f"{knob.key} ({scope}): {need}"
+
+
+def test_every_scheduler_with_tunables_has_its_build_option() -> None:
+    assert SCHEDULERS.keys() == TUNABLES.keys()
 
 
 def test_of_a_sysctl_that_is_no_knob_nothing_is_said() -> None:
@@ -142,11 +147,11 @@ def test_the_plan_says_what_the_probe_says(kernel: str, tmp_path: Path) -> None:
         except PlanRefused:
             assert support.state in ("yes", "gated"), knob.key
             continue
-        # a remedy that begins with "set" names another knob this one needs beside it, which the example leaves out
+        # some remedies name another knob that this one needs beside it, which the example leaves out
         said = {
             (item.reason, item.remedy)
             for item in plan.unsupported
-            if item.knob == knob.key and not item.remedy.startswith("set ")
+            if item.knob == knob.key and not item.remedy.startswith(("set ", "host.block with "))
         }
         if support.state == "no":
             assert said, f"{knob.key}: the probe says {support}, the plan nothing"

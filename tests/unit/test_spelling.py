@@ -16,7 +16,7 @@ from cotune.knobs.types import Share
 from cotune.profile.document import parse_document
 from cotune.spell import Inexpressible, exact_duration, exact_size, spell
 from cotune.units import parse_duration, parse_size
-from cotune.yamltext import Noted, bare, render
+from cotune.yamltext import Noted, bare, enter, render
 
 
 @given(st.integers(0, 2**60), st.sampled_from([1, 1024]))
@@ -51,6 +51,22 @@ def test_quotas_come_back(quota: int, period: int) -> None:
         ("pids.max", -1, "max"),
         ("vm.min_free_kbytes", 90112, "88MiB"),
         ("mount.errors", "remount-ro", "remount-ro"),
+        ("mount.init_itable", -1, False),
+        ("mount.init_itable", 20, 20),
+        ("kernel.sched_expel_idle_balance_delay", -1, -1),
+        ("cpu.qos_level", -1, -1),
+        ("cpu.uclamp.min", 2050, 20.5),
+        ("cpu.uclamp.max", 10000, 100),
+        ("cpu.partition", "isolated", "isolated"),
+        ("block.iocost.rpct", 9500, 95),
+        ("block.iocost.rlat", 5000, "5ms"),
+        ("block.iocost.enable", 0, False),
+        ("block.iocost.model.rbps", 2**31, "2GiB"),
+        ("io.latency.target", 75000, "75ms"),
+        ("io.throttle.read_iops", 200, 200),
+        ("host.memory.reaper.scan_interval", 5, 5),
+        ("host.sched.features.ID_IDLE_AVG", 1, True),
+        ("mount.quota.project.hard", 20 * 2**20, "20GiB"),
     ],
 )
 def test_spelling(key: str, value: Any, written: Any) -> None:
@@ -58,8 +74,23 @@ def test_spelling(key: str, value: Any, written: Any) -> None:
     assert type(spell(BY_KEY[key], value)) is type(written)
 
 
-@pytest.mark.parametrize(("key", "value"), [("cpu.identity", -2), ("block.nr_requests", 2)])
-def test_what_cannot_be_said(key: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cpu.identity", -2),
+        ("block.nr_requests", 2),
+        ("cpu.partition", "root invalid (Cpu list in cpuset.cpus not exclusive)"),
+        ("cpu.cpus", ""),
+        ("cpu.period", 500),
+        ("cpu.idle", 2),
+        ("io.throttle.read_bps", 0),
+        ("io.weight", -1),
+        ("mount.init_itable", -2),
+        ("block.scheduler", "Not a scheduler"),
+        ("vm.min_free_kbytes", -1),
+    ],
+)
+def test_what_cannot_be_said(key: str, value: Any) -> None:
     with pytest.raises(Inexpressible):
         spell(BY_KEY[key], value)
 
@@ -94,6 +125,13 @@ def test_yaml_comes_back_in_our_reader_and_in_yaml_1_1(data: dict[str, Any]) -> 
     text = render(data)
     assert parse_document(text.encode(), "test").data == data
     assert yaml.safe_load(text) == data
+
+
+def test_entering() -> None:
+    data: dict[str, Any] = {"cpu": {"shares": 2}}
+    enter(data, ["cpu", "uclamp", "min"], 20)
+    enter(data, ["pids", "max"], 9)
+    assert data == {"cpu": {"shares": 2, "uclamp": {"min": 20}}, "pids": {"max": 9}}
 
 
 def test_comments() -> None:

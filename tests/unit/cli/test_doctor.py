@@ -113,6 +113,21 @@ def test_a_profile_that_needs_what_is_missing(mainline: Cotune) -> None:
     assert "needs: an ANCK kernel with group identity" in out
 
 
+def test_what_is_approximated_works_in_part(mainline: Cotune) -> None:
+    """Before and after it is applied; what has nothing near it stays missing."""
+    text = (
+        "defaults: {unsupported: approximate}\ngroups:\n  b: {match: {cgroup: b}, create: true, cpu: {identity: IT}}\n"
+    )
+    low, high = mainline.profile(text.replace("IT", "low")), mainline.profile(text.replace("IT", "high"), "high")
+    for _ in range(2):
+        (gap,) = mainline.json("doctor", low)["gaps"]
+        assert (gap["knobs"], gap["state"], gap["kind"]) == (["cpu.identity"], "yes", "file")
+        assert gap["reason"].endswith("has no cpu.bvt_warp_ns: cpu.idle takes its place")
+        assert "1 of 1 knobs work here\nWork in part (1)\n" in mainline("doctor", low).out
+        mainline("apply", low)
+    assert mainline.json("doctor", high, code=3)["gaps"][0]["state"] == "no"
+
+
 def test_requirements_and_boot_words(mainline: Cotune) -> None:
     path = mainline.profile("requires: {boot: [cgwb_v1]}\ngroups: {w: {match: {cgroup: other}, cpu: {cpus: '0'}}}\n")
     record = mainline.json("doctor", path, code=3)

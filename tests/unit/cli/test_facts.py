@@ -18,7 +18,12 @@ from cotune.sim.kernel import KERNELS
 from .conftest import Cotune, Make
 
 #: Simulated kernels whose family goes by another name than they do.
-FAMILIES = {"anck-6.6-v2": "anck-6.6", "hybrid": "mainline-hybrid"}
+FAMILIES = {
+    "anck-6.6-v2": "anck-6.6",
+    "hybrid": "mainline-hybrid",
+    "tencentos-4.14": "tencentos",
+    "openeuler-6.6": "openeuler",
+}
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -45,6 +45,23 @@ def test_simulated_kernels_are_as_known(name: str) -> None:
     assert sum(family.count("known") for family in result.families) > 250
 
 
+def test_a_file_behind_a_switch_is_as_known_both_ways() -> None:
+    kernel = SimKernel("tencentos")
+    for switch, refused in (("0", 4), ("1", 0)):
+        kernel.write("/proc/sys/vm/wujing_enable", switch)
+        result = probe(kernel, "memory")
+        writes = [record for record in result.records if record["file"].endswith("/memory.high")]
+        accepted = {"100M", "104857601", "max"}
+        assert differing(result) == 0, text(result)
+        assert sum(r["errno"] == "EINVAL" for r in writes if r["input"] in accepted) == refused
+
+
+@pytest.mark.parametrize("name", ["openeuler", "openeuler-6.6", "tencentos-4.14"])
+def test_irreversible_files_are_as_known(name: str) -> None:
+    result = probe(SimKernel(name), "cpu", irreversible=True)
+    assert differing(result) == 0, text(result)
+
+
 def test_the_tables_do_not_look_at_the_catalogue() -> None:
     folder = Path(cotune.selftest.__file__).parent
     for path in folder.glob("*.py"):

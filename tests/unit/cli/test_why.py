@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cotune
+from .conftest import Cotune, Make
 
 CPU, MEMORY, PIDS = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids")
 
@@ -166,6 +166,170 @@ def test_errors(anck: Cotune, arguments: list[str], code: int, message: str, hin
     error = anck.json("why", *arguments, code=code)["errors"][0]
     assert message in error["message"]
     assert hint in error["hint"]
+
+
+# --- cgroup version 2 -------------------------------------------------------------------------------------------------
+
+V2 = "/sys/fs/cgroup"
+SLICE, SERVICE = "kubepods.slice", "kubepods.slice/kubepods-burstable.slice"
+
+
+@pytest.fixture
+def v2(cotune_on: Make) -> Cotune:
+    return cotune_on("mainline-v2")
+
+
+@pytest.mark.parametrize(
+    ("word", "knobs"),
+    [
+        ("cpu.max", ["cpu.quota", "cpu.period"]),
+        ("cpu.quota", ["cpu.quota"]),
+        ("cpu.weight", ["cpu.weight"]),
+        ("cpuset.cpus", ["cpu.cpus"]),
+        ("cpu.cpus", ["cpu.cpus"]),
+        ("memory.max", ["memory.limit"]),
+        ("memory.limit", ["memory.limit"]),
+        (f"{V2}/{SLICE}/memory.high", ["memory.high"]),
+        ("cpu.uclamp.min", ["cpu.uclamp.min"]),
+        ("io.weight", ["io.weight"]),
+        ("io.bfq.weight", ["io.bfq_weight"]),
+        ("io.latency", ["io.latency.target"]),
+        ("io.throttle.write_bps", ["io.throttle.write_bps"]),
+        ("io.max", [f"io.throttle.{key}" for key in ("read_bps", "write_bps", "read_iops", "write_iops")]),
+    ],
+)
+def test_version_2_by_file_and_by_knob(v2: Cotune, word: str, knobs: list[str]) -> None:
+    assert [value["knob"] for value in v2.json("why", SLICE, word)["values"]] == knobs
+
+
+def test_rows_of_version_2(v2: Cotune) -> None:
+    v2.write(f"{V2}/{SLICE}/io.max", "8:0 wbps=1048576")
+    found = {value["knob"]: value for value in v2.json("why", SLICE, "io.max")["values"]}
+    assert (found["io.throttle.write_bps"]["row"], found["io.throttle.write_bps"]["current"]) == ("8:0 wbps", 1048576)
+    assert "io.throttle.write_bps [8:0] = 1MiB/s" in v2("why", SLICE, "io.max").out
+
+
+def test_files_that_have_another_name_on_some_kernels(cotune_on: Make) -> None:
+    found = values(cotune_on("anck-6.6-v2"), "user.slice", "io.cost.weight")
+    assert found["io.weight"]["path"] == f"{V2}/user.slice/io.cost.weight"
+    assert list(values(cotune_on("anck-6.6"), "user.slice", "cpu.priority")) == ["cpu.identity"]
+
+
+def test_what_was_applied_on_version_2(v2: Cotune) -> None:
+    path = v2.profile(
+        f"groups:\n  web: {{match: {{cgroup: {SLICE}}}, cpu: {{quota: 2, weight: 50}}, memory: {{max: 64GiB}}}}\n"
+    )
+    v2("apply", path)
+    found = values(v2, SLICE)
+    assert (found["cpu.quota"]["current"], found["cpu.quota"]["original"]) == (200000, -1)
+    assert (found["memory.max"]["applied"], found["memory.max"]["drift"]) == (2**36, False)
+    v2.write(f"{V2}/{SLICE}/cpu.weight", "77")
+    assert "cpu.weight: 77, applied was 50" in v2("status", code=1).out
+
+
+def test_masks_of_version_2(v2: Cotune) -> None:
+    for file, text in (
+        ("cpu.max", "150000 100000"),
+        ("memory.max", "64G"),
+        ("memory.high", "32G"),
+        ("memory.swap.max", "0"),
+        ("pids.max", "100"),
+    ):
+        v2.write(f"{V2}/{SLICE}/{file}", text)
+    v2.write(f"{V2}/{SERVICE}/memory.low", "64M")
+    found = values(v2, SERVICE, "--all")
+    masks = {knob: value["masked_by"]["value"] for knob, value in found.items() if value["masked_by"]}
+    assert masks == {
+        "cpu.quota": "1.5 CPUs",
+        "memory.limit": "64GiB",
+        "memory.high": "32GiB",
+        "memory.swap_max": "0B",
+        "memory.low": "0B",
+        "pids.max": "100",
+    }
+    assert not any(value["masked_by"] for value in values(v2, SLICE, "--all").values())
+    v2.write(f"{V2}/{SERVICE}/memory.max", "512M")
+    assert values(v2, SERVICE, "memory.max")["memory.limit"]["masked_by"] is None
+
+
+def test_cpus_that_the_parent_does_not_have(v2: Cotune) -> None:
+    v2.write(f"{V2}/{SLICE}/cpuset.cpus", "0-3")
+    v2.write(f"{V2}/{SERVICE}/cpuset.cpus", "2-5")
+    cpus = values(v2, SERVICE, "cpuset.cpus")["cpu.cpus"]
+    assert (cpus["current"], cpus["effective"]) == ("2-5", "2-3")
+    assert (cpus["masked_by"]["resource"], cpus["masked_by"]["value"]) == (f"cgroup:{SLICE}", "0-3")
+    assert "4-5 are not its to give" in cpus["masked_by"]["why"]
+    text = v2("why", SERVICE, "cpu.cpus").out
+    assert "in force    2-3" in text
+    v2.write(f"{V2}/{SERVICE}/cpuset.cpus", "5")
+    assert "it has none of them" in values(v2, SERVICE, "cpu.cpus")["cpu.cpus"]["masked_by"]["why"]
+    assert values(v2, SLICE, "cpu.cpus")["cpu.cpus"]["masked_by"] is None
+    inherited = values(v2, "user.slice", "cpu.cpus")["cpu.cpus"]
+    assert (inherited["current"], inherited["effective"], inherited["masked_by"]) == ("", "0-7", None)
+
+
+def test_partitions_and_what_they_take(v2: Cotune) -> None:
+    v2.write(f"{V2}/user.slice/cpuset.cpus", "0-3")
+    v2.write(f"{V2}/{SLICE}/cpuset.cpus", "2-5")
+    v2.write(f"{V2}/user.slice/cpuset.cpus.partition", "root")
+    found = values(v2, "user.slice", "--all")
+    switches = found["cpu.partition"]["switches"]
+    if found["cpu.partition"]["current"] == "root":
+        assert not switches
+    else:
+        assert switches[0]["value"].startswith("root invalid (")
+    v2.write(f"{V2}/user.slice/cpuset.cpus.partition", "member")
+    v2.write(f"{V2}/user.slice/cpuset.cpus", "6-7")
+    v2.write(f"{V2}/{SLICE}/cpuset.cpus.partition", "root")
+    assert values(v2, SLICE, "cpu.partition")["cpu.partition"]["current"] == "root"
+
+
+def test_a_partition_that_is_invalid(v2: Cotune) -> None:
+    v2.write(f"{V2}/user.slice/cpuset.cpus.partition", "root")
+    (switch,) = values(v2, "user.slice", "cpu.partition")["cpu.partition"]["switches"]
+    assert switch["name"] == "cpuset.cpus.partition"
+    assert switch["value"].startswith("root invalid (")
+
+
+def test_weight_hidden_by_idle_on_version_2(v2: Cotune) -> None:
+    v2.write(f"{V2}/user.slice/cpu.idle", "1")
+    weight = values(v2, "user.slice", "cpu.weight")["cpu.weight"]
+    assert weight["current"] == 0
+    assert weight["switches"][0]["name"] == "cpu.idle"
+
+
+def test_io_weights_need_the_cost_model(v2: Cotune) -> None:
+    (switch,) = values(v2, "user.slice", "io.weight")["io.weight"]["switches"]
+    assert (switch["name"], switch["value"]) == ("io.cost.qos", "off")
+    v2.write(f"{V2}/io.cost.qos", "8:0 enable=1")
+    v2.write(f"{V2}/user.slice/io.weight", "8:0 50")
+    found = values(v2, "user.slice", "--all")
+    assert found["io.weight"]["switches"] == found["io.weight.weight"]["switches"] == []
+    v2.write(f"{V2}/io.cost.qos", "259:0 enable=1")
+    v2.write(f"{V2}/io.cost.qos", "8:0 enable=0")
+    found = values(v2, "user.slice", "--all")
+    assert found["io.weight"]["switches"] == []
+    assert "of 8:0 is off" in found["io.weight.weight"]["switches"][0]["why"]
+
+
+def test_the_cost_model_is_the_disks(v2: Cotune) -> None:
+    v2.write(f"{V2}/io.cost.qos", "8:0 enable=1 min=50.00")
+    found = values(v2, "block:sda", "io.cost.qos")
+    assert (found["block.iocost.enable"]["current"], found["block.iocost.min"]["current"]) == (1, 5000)
+    assert values(v2, "block:nvme0n1", "block.iocost.enable")["block.iocost.enable"]["current"] == 0
+    assert not any(knob.startswith("block.") for knob in values(v2, "/", "--all"))
+
+
+def test_what_there_is_of_the_whole_host(cotune_on: Make) -> None:
+    cotune = cotune_on("anck-6.6-v2")
+    found = values(cotune, "host", "--all")
+    assert found["host.memory.reaper.scan_interval"]["current"] == "5"
+    assert found["host.sched.features.ID_IDLE_AVG"]["current"] == 1
+    assert list(values(cotune, "host", "ID_IDLE_AVG")) == ["host.sched.features.ID_IDLE_AVG"]
+    cotune("apply", cotune.profile("host: {memory: {reaper: {scan_interval: 9}}, sched: {group_identity: true}}\n"))
+    assert values(cotune, "host")["host.memory.reaper.scan_interval"]["original"] == "5"
+    switch = values(cotune, "kernel.sched_group_identity_enabled")
+    assert switch["host.sched.group_identity"]["applied"] == "1"
 
 
 @pytest.mark.root
