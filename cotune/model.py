@@ -99,10 +99,14 @@ class UnsupportedKnob(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a plan may not be carried out; ``flags`` are the options that allow it all the same."""
+    """Why a plan may not be carried out; ``flags`` are the options that allow it all the same.
+
+    It only counts while the plan has a resource whose name begins with ``resource``.
+    """
 
     text: str
     flags: tuple[str, ...] = ()
+    resource: str = ""
 
 
 class Change(NamedTuple):

@@ -253,11 +253,7 @@ def _record(
             outcome.changes.append(
                 Change(target, current, new.get(part), action, setting.origin, instance.created, setting.approximates)
             )
-        elif (
-            setting is None
-            and new.get(part) not in (None, old.get(part))
-            and not _is_quiet(instance)
-        ):
+        elif setting is None and new.get(part) not in (None, old.get(part)) and not _is_quiet(instance):
             outcome.notes.append(
                 f"{target.resource}: {target.knob} changes with it: {_shown(instance, part, old.get(part))} → "
                 f"{_shown(instance, part, new.get(part))}"

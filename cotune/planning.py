@@ -191,8 +191,11 @@ def _why_kept(reader: ReadBack, owned: Owned, now: Value | None) -> str:
     """Why a value that is given up must not be written, or nothing."""
     if owned.entry.new is not None and not _is_ours(reader, owned, now):
         return "somebody else has changed it"
-    if owned.entry.target.control == "cpuset" and owned.original == "":
+    target = owned.entry.target
+    if target.control == "cpuset" and owned.original == "":
         return "an empty cpuset takes no tasks"
+    if target.control == "cpuset.v2" and owned.original == "" and reader.host.text(f"{target.unit}/cgroup.procs"):
+        return "the kernel does not empty a set while the group has tasks"
     return ""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cotune.execute import mismatches, task_is_in
+from cotune.controls import CONTROLS
+from cotune.execute import ReadBack, mismatches, task_is_in
 from cotune.host.facts import Host
 from cotune.host.resctrl import POINT
 from cotune.journal import APPLYING, COMMITTED, PARTIAL, ROLLED_BACK, Journal, Transaction
 from cotune.ledger import Ledger
+from cotune.model import Entry
 from cotune.undo import undo
 
 
@@ -76,4 +78,16 @@ def _is_complete(host: Host, transaction: Transaction) -> bool:
         return False
     if any(task_is_in(host, move, move.path) is False for move in transaction.moves):
         return False
-    return not mismatches(host, transaction.live_entries(), set())
+    reader = ReadBack(host)
+    entries = list(transaction.live_entries())
+    return not mismatches(host, entries, set()) and not any(entry.ours and _is_open(reader, entry) for entry in entries)
+
+
+def _is_open(reader: ReadBack, entry: Entry) -> bool:
+    """Whether reading cannot tell the new value from the old one: it is shown nowhere, or an ancestor's hides it."""
+    if entry.target.part in CONTROLS[entry.target.control].hidden:
+        return True
+    try:
+        return entry.old not in (None, entry.new) and reader.agrees(entry.target, entry.old)
+    except OSError:
+        return False

@@ -95,11 +95,21 @@ class _Undo:
         self._move_back()
         self._remove_groups()
         failed: set[Key] = set()
+        blocked: set[str] = set()
         for step in order_undo(outcome):
+            if step.target.path in blocked and step.value != GATES[step.target.path]:
+                self.kept.add(step.target.key)
+                self.result.left.append(
+                    f"{step.target.knob} stays as it is: a value that needs it could not be put back"
+                )
+                continue
             try:
                 self._patiently(step)
             except StepFailed as failure:
                 self._refused(failure, failed)
+                part = CONTROLS[step.target.control].parts.get(step.target.part) if step.target.control else None
+                if part and part.gate and step.target.key in self.kept:
+                    blocked.add(part.gate.path)
         self._verify(entries, {e.target.key for e in outcome.entries if e.ours}, failed)
         self._finish()
         return self.result

@@ -14,7 +14,10 @@ _TICK = 256
 
 def foreign_below(kernel: Kernel, top: str, project: int) -> str:
     """The first file or directory below ``top`` that belongs to another project; empty when all belong to it."""
-    return next((path for path, is_directory, found in _walk(kernel, top) if found.id != project), "")
+    try:
+        return next((path for path, is_directory, found in _walk(kernel, top) if found.id != project), "")
+    except OSError as error:
+        return f"{error.filename or top}, which cannot be read ({error.strerror}), perhaps"
 
 
 def assign_tree(kernel: Kernel, top: str, project: Project, tick: Callable[[int], None] | None = None) -> None:

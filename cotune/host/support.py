@@ -262,7 +262,11 @@ def sample_file(host: Host, hierarchy: Hierarchy, file: str, part: Part | None =
     elif part and (part.at_root or (part.sign and not kernel.exists(f"{hierarchy.point}/{part.sign}"))):
         return False
     lacking = False
-    for child in kernel.subdirs(hierarchy.point):
+    try:
+        children = kernel.subdirs(hierarchy.point)
+    except OSError:
+        return None
+    for child in children:
         if kernel.exists(f"{hierarchy.point}/{child}/{file}"):
             return True
         # a group that vanishes in this moment tells nothing, and loses its files before it goes: ask all

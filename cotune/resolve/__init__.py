@@ -97,18 +97,20 @@ def _select(resolved: Resolved, only: list[str]) -> Resolved:
     parents = [c for c in resolved.creates if any(o.path.startswith(c.path + "/") for o in creates)]
     kept = {c.path for c in parents}
     left_out = {c.path for c in resolved.creates if c not in creates and c not in parents}
+    settings = [
+        s
+        for s in resolved.settings
+        if wanted(s.target.resource) or (s.target.control == "cpuset" and s.target.unit in kept)
+    ]
+    names = {s.target.resource for s in settings} | {c.resource for c in creates}
     return Resolved(
-        [
-            s
-            for s in resolved.settings
-            if wanted(s.target.resource) or (s.target.control == "cpuset" and s.target.unit in kept)
-        ],
+        settings,
         [c for c in resolved.creates if c in creates or c in parents],
         [m for m in resolved.moves if wanted(m.resource) and m.path not in left_out],
         [u for u in resolved.unsupported if wanted(u.resource)],
         resolved.notes,
         [p for p in resolved.pending if wanted(p.resource)],
-        resolved.refusals,
+        [r for r in resolved.refusals if any(name.startswith(r.resource) for name in names)],
         [],
         [c for c in resolved.summaries if wanted(c.target.resource) and c.target.unit not in left_out],
     )

@@ -9,7 +9,7 @@ from cotune.host.facts import Host
 from cotune.model import Enable, Refusal, Resolved
 from cotune.units import count
 
-#: Controllers that may be enabled in a group with tasks of its own (Documentation/admin-guide/cgroup-v2.rst, threads).
+#: Controllers that a threaded group may hand down beside its tasks (Documentation/admin-guide/cgroup-v2.rst, Threads).
 _THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))
 
 
@@ -45,13 +45,13 @@ def _enable(host: Host, resolved: Resolved, directory: str, missing: dict[str, O
     group = directory.removeprefix(unified.point if unified else "").strip("/")
     origin = next(iter(missing.values()))
     tasks = _tasks_then(host, resolved, directory, created) if group else set()
-    if tasks and not (missing.keys() <= _THREADED and _can_be_thread_root(host, directory)):
-        names = ", ".join(sorted(missing.keys() - _THREADED) or sorted(missing))
+    if tasks and not (missing.keys() <= _THREADED and _is_threaded(host, directory)):
+        names = ", ".join(sorted(missing))
         resolved.refusals.append(
             Refusal(
-                f"{origin}: cgroup:{group} has {count(len(tasks), 'task')} of its own, so the kernel does not let it "
-                f"hand {names} to child groups (EBUSY: a version 2 group has tasks or controlled children, not both); "
-                "move its tasks to a child group first"
+                f"{origin}: cgroup:{group} has {count(len(tasks), 'task')} of its own, so it cannot hand {names} to "
+                "child groups: a version 2 group has tasks or controlled children, not both (the kernel refuses, or makes it "
+                "threaded and its children unusable); move its tasks to a child group first"
             )
         )
     if not created:
@@ -69,12 +69,6 @@ def _tasks_then(host: Host, resolved: Resolved, directory: str, created: bool) -
     return pids | {move.pid for move in resolved.moves if move.path == directory}
 
 
-def _can_be_thread_root(host: Host, directory: str) -> bool:
-    """Whether threaded controllers may be enabled beside tasks (kernel/cgroup/cgroup.c cgroup_can_be_thread_root)."""
-    if not set(host.text(f"{directory}/cgroup.subtree_control").split()) <= _THREADED:
-        return False
-    try:
-        children = host.kernel.subdirs(directory)
-    except OSError:
-        return True  # only created by this plan
-    return not any("populated 1" in host.text(f"{directory}/{name}/cgroup.events") for name in children)
+def _is_threaded(host: Host, directory: str) -> bool:
+    """Whether a group is threaded already, so that threaded controllers may be enabled beside its tasks."""
+    return "threaded" in host.text(f"{directory}/cgroup.type").split()

@@ -125,7 +125,7 @@ class MountResolver:
             target = target._replace(control="quota.tree")
             text = f"the ids that files below {real} have now cannot be brought back once they all have {project}"
             origin = self.profile.origin(*place, "assign")
-            self.out.refusals.append(Refusal(f"{origin}: {text}", ("allow-irreversible",)))
+            self.out.refusals.append(Refusal(f"{origin}: {text}", ("allow-irreversible",), target.resource))
         self._want(knob, target, project, (*place, "id"))
         for knob in known.values():
             if knob.control == "quota.limits" and knob.part in wanted:
@@ -142,6 +142,8 @@ class MountResolver:
             self.kernel.listdir(real)
         except NotADirectoryError:
             return f"{real} is no directory"
+        except OSError as error:
+            return f"{real} cannot be read ({error.strerror})"
         return ""
 
     def _quota_unsupported(
@@ -168,7 +170,7 @@ class MountResolver:
                 f"{origin}: barrier: false on {', '.join(volatile)}, whose write cache is volatile (write back): a "
                 "power cut can lose data; accept_data_loss: true beside the options says that this is meant"
             )
-            self.out.refusals.append(Refusal(text, ("force",)))
+            self.out.refusals.append(Refusal(text, ("force",), f"mount:{mount.point}"))
 
     def _want(self, knob: Knob, target: Target, value: Any, place: tuple[Any, ...]) -> Setting:
         wanted = knob.type.resolve(value, self.host.context)

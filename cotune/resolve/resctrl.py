@@ -181,7 +181,7 @@ class ResctrlResolver:
             self.out.unsupported.append(item)
 
     def _refuse(self, origin: Origin, text: str) -> None:
-        self.out.refusals.append(Refusal(f"{origin}: {text}"))
+        self.out.refusals.append(Refusal(f"{origin}: {text}", resource="resctrl:"))
 
     # --- what all classes share -------------------------------------------------------------------------------------
 
