@@ -50,8 +50,8 @@ def _enable(host: Host, resolved: Resolved, directory: str, missing: dict[str, O
         resolved.refusals.append(
             Refusal(
                 f"{origin}: cgroup:{group} has {count(len(tasks), 'task')} of its own, so it cannot hand {names} to "
-                "child groups: a version 2 group has tasks or controlled children, not both (the kernel refuses, or makes it "
-                "threaded and its children unusable); move its tasks to a child group first"
+                "child groups: a version 2 group has tasks or controlled children, not both (the kernel refuses, or "
+                "makes it threaded and its children unusable); move its tasks to a child group first"
             )
         )
     if not created:
