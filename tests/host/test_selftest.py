@@ -15,7 +15,8 @@ import pytest
 from cotune.selftest.scratch import PREFIX
 from tests.conftest import SUMMARY
 from tests.host.lab import Lab, finish, kernel_writes, wait_for
-from tests.sim.test_truth_v1 import Outcome, Replay, expected
+from tests.sim.replay import Outcome
+from tests.sim.test_truth_v1 import Replay, expected
 
 pytestmark = pytest.mark.root
 

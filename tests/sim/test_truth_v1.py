@@ -6,13 +6,14 @@ import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from cotune.sim.kernel import SimKernel
 from tests.conftest import SUMMARY
+from tests.sim.replay import FIRST_PID, FileReplay, Outcome
 
 CASES = Path(__file__).parent.parent / "cases"
 RECORDS: list[dict[str, Any]] = json.loads((CASES / "v1_truth.json").read_text())
@@ -22,33 +23,13 @@ EXCLUDED: dict[int, str] = {
 EVENTS: dict[int, dict[str, Any]] = {
     row["before"]: row for row in yaml.safe_load((CASES / "v1_truth_events.yaml").read_text())
 }
-FIRST_PID = 9000
 
 
-class Outcome(NamedTuple):
-    """What an operation gave: errno by number (0 for success), and the texts before and after it."""
-
-    errno: int
-    before: str | None
-    readback: str | None
-
-
-class Replay:
-    """One pass over the records. The process of record ``i`` has the pid ``FIRST_PID + i``."""
+class Replay(FileReplay):
+    """One pass over the records."""
 
     def __init__(self) -> None:
-        self.sim = SimKernel("mainline-v1")
-        self.alive: int | None = None
-        self.operations: dict[str, Callable[[dict[str, Any]], Outcome]] = {
-            "read": self.read,
-            "write": self.write,
-            "stat": lambda r: Outcome(0, None, f"mode={self.sim.mode(r['file']):o}"),
-            "mkdir": lambda r: self.call(self.sim.mkdir, r["file"]),
-            "rmdir": lambda r: self.call(self.sim.rmdir, r["file"]),
-            "attach": self.attach,
-            "alloc": self.allocate,
-            "alive": lambda r: Outcome(0, None, "alive" if self.alive in self.sim.pids() else "killed"),
-        }
+        super().__init__(SimKernel("mainline-v1"))
 
     def step(self, record: dict[str, Any]) -> Outcome | None:
         """Replay one record; None for an operation that is no kernel file."""
@@ -59,42 +40,6 @@ class Replay:
             self.sim.set_usage(cgroup, size)
         operation = self.operations.get(record["op"])
         return operation(record) if operation else None
-
-    def call(self, operation: Callable[..., None], *arguments: str) -> Outcome:
-        try:
-            operation(*arguments)
-        except OSError as error:
-            return Outcome(error.errno or 0, None, None)
-        return Outcome(0, None, None)
-
-    def text(self, path: str) -> str:
-        """The text of a file, or the recorder's words for a read that failed."""
-        try:
-            return self.sim.read(path)
-        except OSError as error:
-            stage = "open" if error.errno == errno.ENOENT else "read"
-            return f"<{stage} {errno.errorcode[error.errno or 0]}>"
-
-    def read(self, record: dict[str, Any]) -> Outcome:
-        """The recorder gives errno OK for reads and puts a failure into the read-back."""
-        return Outcome(0, None, self.text(record["file"]))
-
-    def write(self, record: dict[str, Any]) -> Outcome:
-        before = self.text(record["file"])
-        result = self.call(self.sim.write, record["file"], record["input"])
-        return Outcome(result.errno, before, self.text(record["file"]))
-
-    def attach(self, record: dict[str, Any]) -> Outcome:
-        pid = FIRST_PID + record["i"]
-        self.sim.spawn(pid, "probe")
-        return self.call(self.sim.write, record["file"], str(pid))
-
-    def allocate(self, record: dict[str, Any]) -> Outcome:
-        """A process enters the cgroup and touches memory there."""
-        result = self.attach(record)
-        self.alive = FIRST_PID + record["i"]
-        self.sim.set_usage(record["file"].removesuffix("/cgroup.procs"), int(record["input"]))
-        return result
 
 
 def expected(record: dict[str, Any]) -> Outcome:

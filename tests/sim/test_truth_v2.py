@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +15,7 @@ import yaml
 from cotune.kernel.port import Project, Quota
 from cotune.sim.kernel import SimKernel
 from tests.conftest import SUMMARY
+from tests.sim.replay import FIRST_PID, FileReplay, Outcome
 
 CASES = Path(__file__).parent.parent / "cases"
 RECORDS: list[dict[str, Any]] = json.loads((CASES / "v2_truth.json").read_text())
@@ -26,7 +27,6 @@ EXCLUDED: dict[int, str] = {
 EVENTS: dict[int, dict[str, Any]] = {
     row["before"]: row for row in yaml.safe_load((CASES / "v2_truth_events.yaml").read_text())
 }
-FIRST_PID = 9000
 HOSTS = {"6.18": "mainline-v1", "6.1": "guest-6.1"}
 #: include/uapi/linux/mount.h
 MS_RDONLY, MS_REMOUNT, MS_NOATIME, MS_LAZYTIME = 0x1, 0x20, 0x400, 0x2000000
@@ -37,33 +37,19 @@ DEVICES = {"/mnt": "/dev/nvme0n1", "/mnt2": "/dev/nvme0n1"}
 QUOTA_POINTS = {"/dev/nvme1n1": "/quota", "/dev/nvme0n1": "/mnt"}
 
 
-class Outcome(NamedTuple):
-    """What an operation gave: errno by number (0 for success), and the texts before and after it."""
+class Replay(FileReplay):
+    """One pass over the records."""
 
-    errno: int
-    before: str | None
-    readback: str | None
-
-
-class Replay:
-    """One pass over the records. The process of record ``i`` has the pid ``FIRST_PID + i``."""
+    dead = "dead status=9"
+    unopened = (errno.ENOENT, errno.EACCES)
 
     def __init__(self) -> None:
         self.sims = {kernel: SimKernel(host) for kernel, host in HOSTS.items()}
-        self.sim = self.sims["6.1"]
+        super().__init__(self.sims["6.1"])
         self.sim.mkdir("/mnt2")
-        self.alive: int | None = None
         #: Bytes a project uses, which only the recorder could measure.
         self.used: dict[int, int] = {}
-        self.operations: dict[str, Callable[[dict[str, Any]], Outcome]] = {
-            "read": lambda r: Outcome(0, None, self.text(r["file"])),
-            "write": self.write,
-            "stat": lambda r: Outcome(0, None, f"mode={self.sim.mode(r['file']):o}"),
-            "mkdir": lambda r: self.call(self.sim.mkdir, r["file"]),
-            "rmdir": lambda r: self.call(self.sim.rmdir, r["file"]),
-            "attach": self.attach,
-            "alloc": self.allocate,
-            "alive": lambda r: Outcome(0, None, "alive" if self.alive in self.sim.pids() else "dead status=9"),
+        self.operations |= {
             "mount": self.mount,
             "umount": lambda r: self.call(self.sim.unmount, r["file"]),
             "quotactl Q_SETQUOTA": self.set_quota,
@@ -91,38 +77,6 @@ class Replay:
         self.used.update(event.get("used", {}))
         operation = self.operations.get(record["op"])
         return operation(record) if operation else None
-
-    def call(self, operation: Callable[..., None], *arguments: object) -> Outcome:
-        try:
-            operation(*arguments)
-        except OSError as error:
-            return Outcome(error.errno or 0, None, None)
-        return Outcome(0, None, None)
-
-    def text(self, path: str) -> str:
-        """The text of a file, or the recorder's words for a read that failed."""
-        try:
-            return self.sim.read(path)
-        except OSError as error:
-            stage = "open" if error.errno in (errno.ENOENT, errno.EACCES) else "read"
-            return f"<{stage} {errno.errorcode[error.errno or 0]}>"
-
-    def write(self, record: dict[str, Any]) -> Outcome:
-        before = self.text(record["file"])
-        result = self.call(self.sim.write, record["file"], record["input"])
-        return Outcome(result.errno, before, self.text(record["file"]))
-
-    def attach(self, record: dict[str, Any]) -> Outcome:
-        pid = FIRST_PID + record["i"]
-        self.sim.spawn(pid, "probe")
-        return self.call(self.sim.write, record["file"], str(pid))
-
-    def allocate(self, record: dict[str, Any]) -> Outcome:
-        """A process enters the cgroup and touches memory there."""
-        result = self.attach(record)
-        self.alive = FIRST_PID + record["i"]
-        self.sim.set_usage(record["file"].removesuffix("/cgroup.procs"), int(record["input"]))
-        return result
 
     def mount(self, record: dict[str, Any]) -> Outcome:
         """mount(2): flags as numbers and a string of options; the read-back is the line of /proc/mounts."""

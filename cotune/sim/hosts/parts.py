@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cotune.sim.hosts.specs import Disk, HierarchySpec, MountSpec, Partition
+from cotune.sim.hosts.specs import Disk, HierarchySpec, MountSpec, Partition, ProcessSpec
 
 MIB = 2**20
 
@@ -49,4 +49,29 @@ def cgroup_mounts(hierarchies: tuple[HierarchySpec, ...], options: tuple[str, ..
             "cgroup" if h.key else "cgroup2", options, ("rw", *filter(None, h.key.split(","))),
         )
         for i, h in enumerate(reversed(hierarchies))
+    )  # fmt: skip
+
+
+def server_processes(first: str, ssh: str, pod_a: str, pod_b: str, session: str) -> tuple[ProcessSpec, ...]:
+    """What runs on a server, with the groups of PID 1, two pods and a login; ``ssh`` is the unit of sshd."""
+    java = "java -cp /opt/spark/jars/* org.apache.spark.deploy.worker.Worker spark://m:7077"
+    return (
+        ProcessSpec(1, "systemd", "/usr/lib/systemd/systemd --switched-root --system", first, ppid=0, start=0),
+        ProcessSpec(2, "kthreadd", "", ppid=0, start=0, kernel=True),
+        ProcessSpec(1042, "sshd", "/usr/sbin/sshd -D", f"/system.slice/{ssh}"),
+        ProcessSpec(1180, "containerd", "/usr/bin/containerd", "/system.slice/containerd.service", threads=3),
+        ProcessSpec(1240, "kubelet", "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml",
+                    "/system.slice/kubelet.service", threads=4, start=14),
+        ProcessSpec(2101, "nginx", "nginx: master process /usr/sbin/nginx", "/system.slice/nginx.service", start=20),
+        ProcessSpec(2102, "nginx", "nginx: worker process", "/system.slice/nginx.service", ppid=2101, start=20),
+        ProcessSpec(2103, "nginx", "nginx: worker process", "/system.slice/nginx.service", ppid=2101, start=20),
+        ProcessSpec(2230, "redis-server", "/usr/bin/redis-server 127.0.0.1:6379", "/system.slice/redis.service",
+                    threads=5, start=21),
+        ProcessSpec(3100, "java", java, "/system.slice/batch.service", threads=6, start=60),
+        ProcessSpec(3150, "java", "java org.apache.spark.executor.CoarseGrainedExecutorBackend",
+                    "/system.slice/batch.service", ppid=3100, threads=8, start=95),
+        ProcessSpec(4101, "python3", "python3 train.py", pod_a, ppid=1180, threads=2, start=120),
+        ProcessSpec(4201, "java", "java -Xmx4g -jar app.jar", pod_b, ppid=1180, threads=4, start=130),
+        ProcessSpec(5000, "bash", "-bash", session, ppid=1042, start=300),
+        ProcessSpec(5001, "cotune", "/usr/bin/python3 -m cotune", session, ppid=5000, start=301),
     )  # fmt: skip

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from cotune.sim.hosts.parts import EXT4_419, EXT4_618, MIB, NVME, SDA, SYSTEMD_OPTIONS, cgroup_mounts
-from cotune.sim.hosts.specs import Disk, Ext4, GroupSpec, HierarchySpec, HostSpec, MountSpec, Partition, ProcessSpec
+from cotune.sim.hosts.parts import (
+    EXT4_419,
+    EXT4_618,
+    MIB,
+    NVME,
+    SDA,
+    SYSTEMD_OPTIONS,
+    cgroup_mounts,
+    server_processes,
+)
+from cotune.sim.hosts.specs import Disk, Ext4, GroupSpec, HierarchySpec, HostSpec, MountSpec, Partition
 
 _HIERARCHIES = (
     HierarchySpec("pids", "pids"),
@@ -50,28 +59,11 @@ _GROUPS = (
         usage=1536 * MIB,
     ),
 )  # fmt: skip
-_PROCESSES = (
-    ProcessSpec(1, "systemd", "/usr/lib/systemd/systemd --switched-root --system", ppid=0, start=0),
-    ProcessSpec(2, "kthreadd", "", ppid=0, start=0, kernel=True),
-    ProcessSpec(1042, "sshd", "/usr/sbin/sshd -D", "/system.slice/sshd.service"),
-    ProcessSpec(1180, "containerd", "/usr/bin/containerd", "/system.slice/containerd.service", threads=3),
-    ProcessSpec(1240, "kubelet", "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml",
-                "/system.slice/kubelet.service", threads=4, start=14),
-    ProcessSpec(2101, "nginx", "nginx: master process /usr/sbin/nginx", "/system.slice/nginx.service", start=20),
-    ProcessSpec(2102, "nginx", "nginx: worker process", "/system.slice/nginx.service", ppid=2101, start=20),
-    ProcessSpec(2103, "nginx", "nginx: worker process", "/system.slice/nginx.service", ppid=2101, start=20),
-    ProcessSpec(2230, "redis-server", "/usr/bin/redis-server 127.0.0.1:6379", "/system.slice/redis.service",
-                threads=5, start=21),
-    ProcessSpec(3100, "java", "java -cp /opt/spark/jars/* org.apache.spark.deploy.worker.Worker spark://m:7077",
-                "/system.slice/batch.service", threads=6, start=60),
-    ProcessSpec(3150, "java", "java org.apache.spark.executor.CoarseGrainedExecutorBackend",
-                "/system.slice/batch.service", ppid=3100, threads=8, start=95),
-    ProcessSpec(4101, "python3", "python3 train.py", "/kubepods/besteffort/pod-a/c1", ppid=1180, threads=2, start=120),
-    ProcessSpec(4201, "java", "java -Xmx4g -jar app.jar", "/kubepods/burstable/pod-b/c1", ppid=1180, threads=4,
-                start=130),
-    ProcessSpec(5000, "bash", "-bash", "/user.slice", ppid=1042, start=300),
-    ProcessSpec(5001, "cotune", "/usr/bin/python3 -m cotune", "/user.slice", ppid=5000, start=301),
-)  # fmt: skip
+_PROCESSES = server_processes(
+    "/", "sshd.service", "/kubepods/besteffort/pod-a/c1", "/kubepods/burstable/pod-b/c1", "/user.slice"
+)
+    "/", "sshd.service", "/kubepods/besteffort/pod-a/c1", "/kubepods/burstable/pod-b/c1", "/user.slice"
+)
 
 
 _SDB = Disk(
