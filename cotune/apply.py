@@ -51,7 +51,7 @@ def apply(
         return Result(plan, None, notes)
     _check_permitted(host, plan)
     transaction = _begin(profile, host, journal, options, _mounts_first(plan), now)
-    if len(transaction.created) < len(plan.creates):
+    if any(create.fstype for create in plan.creates):
         plan = _mount(host, journal, transaction, plan, now, lambda: make_plan(profile, host, ledger, options))
     strict = options.strict or fails_when_unsupported(profile)
     run = _Run(host, journal, transaction, plan, now, progress, strict)
@@ -167,6 +167,8 @@ class _Run:
         self.skipped: set[Key] = set()
         self.vanished: set[str] = set()
         self.done = 0
+        #: groups that are there: what was mounted before this run, and what it makes
+        self.made = {create.path for create in plan.creates if create.fstype}
 
     def _tick(self, files: int) -> None:
         """Progress in steps, and in the files that a long one has been through."""
@@ -207,16 +209,17 @@ class _Run:
             return
         try:
             perform(self.host, step, self._tick)
+            if step.op == "mkdir":
+                self.made.add(step.target.path)
         except StepFailed as failure:
             if step.op == "mkdir":  # somebody else made it, or nobody did: not ours to remove
-                created = self.transaction.created
-                self.transaction.not_made = created[created.index(step.target.path) :]
+                self.transaction.not_made = [path for path in self.transaction.created if path not in self.made]
             if not self._tolerated(step, failure):
                 raise
 
     def _tolerated(self, step: Step, failure: StepFailed) -> bool:
         """A group that vanished meanwhile, and a file that turns out not to work at all, fail nothing."""
-        if step.op not in ("write", "move"):
+        if step.op not in ("write", "enable", "move"):
             return False
         exists = self.host.kernel.exists(step.target.unit)
         if failure.error.errno in VANISHED and not exists and step.target.unit not in self.transaction.created:

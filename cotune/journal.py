@@ -116,6 +116,7 @@ class Journal:
         make_private(self.state.transactions)
         path = self._path(transaction.id)
         temporary = path.with_suffix(".tmp")
+        fresh = not path.exists()
         data = json.dumps(_encode(transaction), separators=(",", ":")) + "\n"
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -127,9 +128,11 @@ class Journal:
             os.rename(temporary, path)
             _fsync_dir(self.state.transactions)
         except BaseException:
-            # a full disk or Ctrl-C: nothing was written to the kernel yet, so the transaction never was
+            # a full disk or Ctrl-C: nothing was written to the kernel yet, so the transaction never was; one that was
+            # begun with a mount stays as it is on disk
             temporary.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            if fresh:
+                path.unlink(missing_ok=True)
             raise
 
     def append(self, transaction: Transaction, state: str, time: str, **details: Any) -> None:

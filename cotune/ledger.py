@@ -86,12 +86,14 @@ class Ledger:
             for entry in transaction.live_entries():
                 what = f"{entry.target.resource} {entry.target.knob}"
                 later = (
-                    t for t in self._touched.get(entry.target.key, []) if t.id > transaction.id and t.id not in ids
+                    t
+                    for t in self._touched.get(entry.target.key, [])
+                    if int(t.id) > int(transaction.id) and t.id not in ids
                 )
                 found += [Obstacle(f"{what} belongs to", transaction, one) for one in later]
             made = [path for path in transaction.created if path not in transaction.not_made]
             for one in self.transactions:
-                if one.id > transaction.id and one.id not in ids and (path := _rests_on(one, made)):
+                if int(one.id) > int(transaction.id) and one.id not in ids and (path := _rests_on(one, made)):
                     found.append(Obstacle(f"the cgroup {path} is used by", transaction, one))
         return found
 

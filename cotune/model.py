@@ -162,7 +162,10 @@ class Instance(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One operation. ``op`` is write, enable, mkdir, move or remount; ``value`` is canonical, ``text`` what is written.
+    """One operation.
+
+    ``op`` is write, enable, mkdir, mount, move, or an operation of places.py such as remount; ``value`` is canonical,
+    ``text`` what is written.
 
     ``waits`` marks a limit that is only written once the group uses no more than that.
     """

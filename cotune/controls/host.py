@@ -1,4 +1,4 @@
-"""Controls of the host: sysctls and block queues."""
+"""Controls of the host: sysctls, other files and scheduler features."""
 
 from __future__ import annotations
 

@@ -45,8 +45,9 @@ class ValueType(Protocol):
 class Knob(NamedTuple):
     """One profile key.
 
-    ``key`` is the dotted key below its section (``cpu.shares``, ``block.nr_requests``); ``section`` is ``group``,
-    ``host``, ``block`` or ``mount``; ``control`` and ``part`` say what it sets. ``confidence`` is ``live`` (seen on
+    ``key`` is the dotted key below its section (``cpu.shares``, ``block.nr_requests``); ``section`` is where in
+    a profile it stands (``group``, ``host``, ``sysctl``, ``block``, ``mount``, a list below ``io``, …); ``control``
+    and ``part`` say what it sets. ``confidence`` is ``live`` (seen on
     a running kernel), ``source`` (read in kernel source), ``docs`` or ``talk``.
     """
 

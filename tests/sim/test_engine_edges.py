@@ -217,3 +217,37 @@ def test_recover_does_not_take_what_it_cannot_see_for_done(tmp_path: Path) -> No
     assert recovered.outcome == "rolled back"
     lab.rollback(profile="q")
     assert lab.read("memory/a/b/memory.wmark_min_adj") == "5"
+
+
+MOUNT = "host: {resctrl: {mount: true, classes: {CLASSES}}}\n"
+
+
+@pytest.mark.parametrize("classes", ["", "default: {l3: 50%}", "x: {l3: 50%}"])
+def test_what_is_set_beside_a_mount_is_undone_with_it(tmp_path: Path, classes: str) -> None:
+    lab = Lab(tmp_path, "mainline-v2")
+    lab.kernel.mkdir(f"{ROOT}/p")
+    body = MOUNT.replace("CLASSES", classes) + "groups: {p: {match: {cgroup: p}, pids: {max: 451}}}\n"
+    lab.apply(body)
+    assert lab.read("p/pids.max") == "451"
+    assert lab.apply(body) is None
+    assert lab.rollback().left == []
+    assert lab.read("p/pids.max") == "max"
+    assert not any(mount.fstype == "resctrl" for mount in lab.kernel.mounts())
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_group_that_cannot_be_made_leaves_none_behind(tmp_path: Path, number: int) -> None:
+    lab = Lab(tmp_path, "anck-4.19")
+    body = (
+        "host: {resctrl: {classes: {x: {l3: 50%, monitor: [m1]}}}}\n"
+        "groups: {n: {match: {cgroup: n}, create: true, cpu: {shares: 9}, memory: {limit: 1GiB}}}\n"
+    )
+    with pytest.raises(CotuneError) as failure:
+        lab.apply(body, fault=Fault(number, on="mkdir", number=errno.ENOSPC))
+    assert not isinstance(failure.value, RollbackIncomplete), failure.value
+    left = [path for path in ("cpu/n", "memory/n", "/sys/fs/resctrl/x") if lab.kernel.exists(_path(path))]
+    assert left == []
+
+
+def _path(path: str) -> str:
+    return path if path.startswith("/") else f"{ROOT}/{path}"

@@ -62,8 +62,6 @@ _GROUPS = (
 _PROCESSES = server_processes(
     "/", "sshd.service", "/kubepods/besteffort/pod-a/c1", "/kubepods/burstable/pod-b/c1", "/user.slice"
 )
-    "/", "sshd.service", "/kubepods/besteffort/pod-a/c1", "/kubepods/burstable/pod-b/c1", "/user.slice"
-)
 
 
 _SDB = Disk(
