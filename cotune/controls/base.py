@@ -198,8 +198,8 @@ class Control:
         return {**state, write.part: write.value, **dict(write.beside)}
 
     def touches(self, write: Write) -> frozenset[str]:
-        """The parts whose value a write sets, though it may be the one they had."""
-        return frozenset((write.part, *dict(write.beside)))
+        """The parts to restore after a write even where it leaves them the value they had."""
+        return frozenset((write.part,))
 
     def writes(self, old: Values, new: Values) -> list[Write]:
         """The writes that lead from ``old`` to ``new``."""
