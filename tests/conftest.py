@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+# a run in the background of a script ignores SIGINT, and so would every process that tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SUMMARY = "figure"
 """Name of a recorded property whose text is printed before pytest's closing line."""

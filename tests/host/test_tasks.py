@@ -54,8 +54,8 @@ def named_process(lab: Lab) -> tuple[subprocess.Popen[bytes], str]:
     link.symlink_to("/bin/sleep")
     process = lab.spawn(str(link), "600", group="origin")
     comm = Path(f"/proc/{process.pid}/comm")
-    if comm.read_text().strip() != name:
-        pytest.skip("needs a sleep that keeps the name it is called by")
+    # the kernel closes the pipe that Popen waits for before it sets the name (fs/exec.c begin_new_exec)
+    wait_for(lambda: comm.read_text().strip() == name, f"{link} keeps the name it is called by", timeout=5)
     return process, name
 
 
