@@ -21,12 +21,21 @@ die() {
 # Tools that some tests call.
 system_packages() {
     local wanted=(make:make strace:strace mkfs.ext4:e2fsprogs ps:procps unshare:util-linux losetup:mount)
-    case $(uname -m) in
-    x86_64 | aarch64) ;; # the dependencies have ready wheels
-    *) wanted+=(gcc:gcc python3-config:python3-dev) ;;
-    esac
+    # pyfuse3 always builds from source; the other dependencies have ready wheels on common machines
+    wanted+=(gcc:gcc pkg-config:pkg-config python3-config:python3-dev fusermount3:fuse3)
+    # real containers, and programs that read what they show
+    wanted+=(runc:runc busybox:busybox-static mpstat:sysstat nsenter:util-linux)
     install_tools "${wanted[@]}"
+    fuse_headers || {
+        is_root && apt_install libfuse3-dev
+    } || say "no libfuse3 headers: going on without the container views. To have them, as root:
+    apt-get install --no-install-recommends gcc pkg-config python3-dev libfuse3-dev fuse3"
 }
+
+fuse_headers() { pkg-config --exists fuse3 2>/dev/null; }
+
+# The extras to install: the container views only where they can be built.
+extras() { if fuse_headers && have gcc; then echo dev,views; else echo dev; fi; }
 
 # A command may exist and not run (pyenv shims), so each candidate is tried.
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -65,6 +74,7 @@ choose_python() {
 
 fingerprint() {
     sha256sum pyproject.toml
+    extras
     printf '%s\n' "$root"
 }
 
@@ -90,7 +100,7 @@ virtual_environment() {
         "$python" -m venv "$venv"
     fi
     say "installing cotune and the test tools into .venv"
-    "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-input --editable '.[dev]' >&2 ||
+    "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-input --editable ".[$(extras)]" >&2 ||
         die "pip failed, see above. It needs a package index; where a dependency has no ready wheel it also needs
     apt-get install gcc python3-dev"
     fingerprint >"$stamp"

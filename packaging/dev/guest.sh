@@ -18,7 +18,8 @@ download() { apt_get -o APT::Sandbox::User= download "$1" && ls ./*.deb >/dev/nu
 
 fetch_kernel() {
     local package folder=kernel
-    [ ! -f "$cache/package" ] || return 0
+    # what is unpacked may change with this script
+    [ ! "$cache/package" -nt "$root/packaging/dev/guest.sh" ] || return 0
     have apt-get && have dpkg-deb || {
         say "no Debian kernel can be fetched here; tests/vm is skipped"
         return 0
@@ -50,7 +51,7 @@ fetch_kernel() {
     fi
     mkdir "$folder"
     dpkg-deb --fsys-tarfile ./*.deb | tar -x -C "$folder" --wildcards './boot/vmlinuz-*' \
-        '*/kernel/'{block,crypto,lib,mm,net/9p,drivers/block,drivers/virtio,fs/9p,fs/ext4,fs/fscache,fs/jbd2,fs/netfs,fs/overlayfs,fs/quota}/'*' \
+        '*/kernel/'{block,crypto,lib,mm,net/9p,drivers/block,drivers/virtio,fs/9p,fs/ext4,fs/fscache,fs/fuse,fs/jbd2,fs/netfs,fs/overlayfs,fs/quota}/'*' \
         '*/kernel/fs/mbcache.ko*' 2>/dev/null || true # a pattern without a match: it is in another place, or built in
     find "$folder" -name '*.ko.xz' -exec xz -d {} +
     rm -rf "$cache/modules"

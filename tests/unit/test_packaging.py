@@ -15,7 +15,7 @@ import pytest
 
 import cotune
 from cotune import resources
-from cotune.errors import CotuneError, Unsupported
+from cotune.errors import CotuneError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,16 +142,15 @@ def test_project_table_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "stdout", "stderr"),
+    ("arguments", "code", "stdout"),
     [
-        (["--version"], 0, f"viewfs {cotune.__version__}\n", ""),
-        (["--help"], 0, "Usage: viewfs", ""),
-        ([], Unsupported.exit_code, "", "not part of this release"),
-        (["mount", "/run/views"], Unsupported.exit_code, "", "not part of this release"),
+        (["--version"], 0, f"viewfs {cotune.__version__}\n"),
+        (["--help"], 0, "Usage: viewfs"),
+        (["mount", "--help"], 0, "MNT"),
+        (["nonsense"], 2, ""),
     ],
 )
-def test_viewfs_says_what_it_is(arguments: list[str], code: int, stdout: str, stderr: str) -> None:
+def test_viewfs_says_what_it_is(arguments: list[str], code: int, stdout: str) -> None:
     run = subprocess.run([sys.executable, "-m", "viewfs", *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == code
-    assert stdout in run.stdout and bool(stdout) == bool(run.stdout)
-    assert stderr in run.stderr and bool(stderr) == bool(run.stderr)
+    assert (run.returncode, stdout in run.stdout) == (code, True), run
+    assert "Traceback" not in run.stderr

@@ -33,6 +33,7 @@ MODULES = (
     "loop",
     "bfq",
     "kyber_iosched",
+    "fuse",
 )
 MIB = 2**20
 #: empty disks, /dev/vda and so on; the tests make file systems on them
@@ -134,7 +135,7 @@ def make_disk(image: Path) -> Path:
 def compile_ahead(layer: Path) -> None:
     """Compile this source tree into a layer that lies above the host's files: the guest would take a minute."""
     layer.mkdir()
-    for folder in (REPOSITORY / "cotune", REPOSITORY / "tests"):
+    for folder in (REPOSITORY / "cotune", REPOSITORY / "viewfs", REPOSITORY / "tests"):
         for source in folder.rglob("*.py"):
             target = Path(importlib.util.cache_from_source(str(source)))
             compiled = layer / target.relative_to("/")

@@ -1,0 +1,373 @@
+"""Serving a FUSE file system with pyfuse3: an event loop made for small files that are read often.
+
+trio costs pyfuse3 an ``epoll_ctl``, two ``epoll_wait`` and a task switch for every request. pyfuse3 looks its event
+loop up in the module attribute ``pyfuse3.trio``, which ``pyfuse3.asyncio.enable()`` itself replaces; :class:`OwnLoop`
+is put in the same place. It polls the FUSE descriptor, spins for a moment while requests follow each other closely and
+blocks otherwise, so that it needs no CPU when nobody reads. Work that may take long goes to a thread, and its request
+waits parked while others are served. :class:`TrioLoop` runs the same operations under trio.
+
+pyfuse3 (the ``views`` extra) is imported only when a file system is served.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from cotune.errors import CotuneError, NotPermitted, Unsupported, UsageError
+
+T = TypeVar("T")
+Task = Coroutine[Any, Any, Any]
+
+#: Seconds to look for the next request before blocking, and the gap between requests that makes it worth while.
+_SPIN, _BUSY_GAP = 20e-6, 1e-3
+#: Requests that may wait for slow work at the same time, and the threads that do it.
+_MAX_PARKED, _THREADS = 64, 4
+#: Seconds. See OwnLoop._park.
+_NUDGE = 0.05
+#: What ends a service in good order.
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Loop(Protocol):
+    """What a file system needs of its event loop."""
+
+    name: str
+
+    def run(self) -> None:
+        """Serve requests until the file system is unmounted or SIGTERM or SIGINT arrives."""
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """The result of ``function(*args)``, which may take long; other requests are served meanwhile."""
+        ...
+
+
+def require() -> None:
+    """Raises Unsupported, saying what to install, when pyfuse3 or ``/dev/fuse`` is missing."""
+    try:
+        import pyfuse3  # noqa: F401
+    except ImportError as error:
+        raise Unsupported(
+            f"pyfuse3 is not installed ({error})",
+            "apt-get install gcc pkg-config libfuse3-dev python3-dev fuse3, then pip install 'cotune[views]'",
+        ) from None
+    if not os.path.exists("/dev/fuse"):
+        raise Unsupported("/dev/fuse does not exist", "load the kernel module: modprobe fuse")
+
+
+def make_loop(kind: str) -> Loop:
+    """``auto`` is the own loop, ``trio`` the fallback. Raises UsageError."""
+    if kind == "auto":
+        return OwnLoop()
+    if kind == "trio":
+        return TrioLoop()
+    raise UsageError(f"--loop {kind}: expected auto or trio")
+
+
+def serve(
+    operations: object, mountpoint: str, options: set[str], loop: Loop, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Mount, serve and unmount again; ``ready`` is called once the mount is there.
+
+    pyfuse3 serves one file system per process. Raises NotPermitted when the kernel refuses the mount.
+    """
+    import pyfuse3
+
+    try:
+        pyfuse3.init(operations, mountpoint, options)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        raise NotPermitted(
+            f"{mountpoint} cannot be mounted: {error}", "run as root, with /dev/fuse accessible"
+        ) from None
+    try:
+        ready()
+        # what is loaded now stays for good: no collection needs to look at it again
+        gc.collect()
+        gc.freeze()
+        loop.run()
+    finally:
+        pyfuse3.close(unmount=True)
+
+
+class TrioLoop:
+    """pyfuse3 under trio, as its authors run it."""
+
+    name = "trio"
+
+    def run(self) -> None:
+        """See :class:`Loop`."""
+        import trio
+
+        trio.run(self._main)
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """See :class:`Loop`."""
+        import trio
+
+        return await trio.to_thread.run_sync(function, *args)
+
+    async def _main(self) -> None:
+        import pyfuse3
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._signals)
+            await pyfuse3.main()
+            nursery.cancel_scope.cancel()
+
+    async def _signals(self) -> None:
+        import pyfuse3
+        import trio
+
+        with trio.open_signal_receiver(*_ENDING) as received:
+            async for _ in received:
+                pyfuse3.terminate()
+
+
+class _Closed(Exception):
+    """Stands for ``trio.ClosedResourceError``: the descriptor is about to be closed."""
+
+
+class _Call(NamedTuple):
+    """Yielded by a task that wants ``work`` done in a thread."""
+
+    work: Callable[[], Any]
+
+
+class _Wait:
+    """Yielded by a task that waits for a request, and by pyfuse3's main when it waits for its workers."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+
+_REQUEST, _WORKERS = _Wait("a request"), _Wait("the workers")
+
+
+class _Name:
+    """Stands for a trio task; pyfuse3 asks for its name only."""
+
+    name = "worker"
+
+
+class _NoLock:
+    """Stands for ``trio.Lock``: this loop wakes one reader at a time, so nothing has to be locked."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+class _Nursery:
+    """Stands for a trio nursery."""
+
+    def __init__(self, loop: OwnLoop) -> None:
+        self._loop = loop
+
+    async def __aenter__(self) -> _Nursery:
+        return self
+
+    def start_soon(self, function: Callable[..., Task], *args: object, name: str = "") -> None:
+        self._loop.start(function(*args))
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._loop.workers_end()
+
+
+class OwnLoop:
+    """The loop described at the top of this module. Signals need it to run in the main thread."""
+
+    name = "own"
+
+    def __init__(self) -> None:
+        self._ready: deque[tuple[Task, Future[Any] | None]] = deque()
+        self._finished: deque[tuple[Task, Future[Any]]] = deque()
+        self._idle: list[Task] = []  # tasks that wait for a request, the last one the warmest
+        self._joining: Task | None = None
+        self._workers = 0
+        self._parked = 0
+        self._error: BaseException | None = None
+        self._closing = False
+        self._fuse = select.poll()
+        self._all = select.poll()
+        self._fuse_fd = -1
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._last = 0.0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(self) -> None:
+        """See :class:`Loop`."""
+        import pyfuse3
+
+        lowlevel = types.SimpleNamespace(
+            current_task=_Name,
+            current_trio_token=lambda: self,
+            notify_closing=lambda fd: self.close(),
+            wait_readable=self._wait_readable,
+        )
+        before = pyfuse3.trio  # type: ignore[attr-defined]
+        pyfuse3.trio = types.SimpleNamespace(  # type: ignore[attr-defined]
+            lowlevel=lowlevel, Lock=_NoLock, ClosedResourceError=_Closed, open_nursery=lambda: _Nursery(self)
+        )
+        handlers = {number: signal.signal(number, self._on_signal) for number in _ENDING}
+        handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda number, frame: None)
+        old_waker = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        self._all.register(self._wake, select.POLLIN)
+        try:
+            self._run(pyfuse3.main(1, _MAX_PARKED))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.set_wakeup_fd(old_waker)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+            pyfuse3.trio = before  # type: ignore[attr-defined]
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """See :class:`Loop`."""
+        result: T = await _ask(_Call(lambda: function(*args)))
+        return result
+
+    def start(self, task: Task) -> None:
+        """Run a worker."""
+        self._workers += 1
+        self._ready.append((task, None))
+
+    async def workers_end(self) -> None:
+        """Wait until every worker has ended. Raises what ended one of them."""
+        while self._workers:
+            await _ask(_WORKERS)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Let every worker end once it has answered the request it has."""
+        self._closing = True
+        with suppress(BlockingIOError):  # a full pipe wakes the loop just as well
+            os.write(self._waker, b"\0")
+
+    def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
+        self.close()
+
+    @types.coroutine
+    def _wait_readable(self, fd: int) -> Generator[_Wait, None, None]:
+        """Return when there is a request. While requests follow each other closely, the next one is spun for."""
+        if self._fuse_fd < 0:
+            self._fuse_fd = fd
+            self._fuse.register(fd, select.POLLIN)
+            self._all.register(fd, select.POLLIN)
+        if self._closing:
+            raise _Closed
+        if not self._ready and not self._finished:
+            poll = self._fuse.poll
+            now = perf_counter()
+            end = now + _SPIN if now - self._last < _BUSY_GAP else 0.0
+            self._last = now
+            while True:
+                if poll(0):
+                    return
+                if perf_counter() >= end:
+                    break
+        yield _REQUEST
+        if self._closing:
+            raise _Closed
+        self._last = perf_counter()
+
+    def _run(self, main: Task) -> None:
+        self._ready.append((main, None))
+        while True:
+            while self._finished:
+                self._unpark()
+            if self._ready:
+                task, done = self._ready.popleft()
+                if self._step(task, done):
+                    if task is main:
+                        break
+                    self._workers -= 1
+            elif not self._workers and self._joining is not None:
+                self._ready.append((self._joining, None))
+                self._joining = None
+            elif self._idle and self._closing:
+                self._ready.append((self._idle.pop(), None))
+            else:
+                self._block()
+        if self._error is not None:
+            raise self._error
+
+    def _block(self) -> None:
+        """Wait for a request, the end of slow work or a signal."""
+        # with all workers parked, a request waiting in the kernel must not keep us awake
+        events = self._all.poll() if self._idle else select.select([self._wake], [], []) and [(self._wake, 0)]
+        for fd, _ in events:
+            if fd == self._wake:
+                os.read(self._wake, 4096)
+            else:
+                self._ready.append((self._idle.pop(), None))
+
+    def _step(self, task: Task, done: Future[Any] | None) -> bool:
+        """Run a task until it waits again; True when it has ended."""
+        try:
+            if done is None:
+                wish = task.send(None)
+            elif (error := done.exception()) is not None:
+                wish = task.throw(error)
+            else:
+                wish = task.send(done.result())
+        except StopIteration:
+            return True
+        except BaseException as error:
+            # a broken worker or a lost session: stop in good order, then report it
+            self._error = self._error or error
+            self._closing = True
+            return True
+        if wish is _REQUEST:
+            self._idle.append(task)
+        elif wish is _WORKERS:
+            self._joining = task
+        elif isinstance(wish, _Call):
+            self._park(task, wish)
+        else:
+            raise CotuneError(f"a task waits for something this event loop does not know: {wish!r}")
+        return False
+
+    def _park(self, task: Task, call: _Call) -> None:
+        """Start slow work. Its request waits; the worker's place is taken by another one.
+
+        pyfuse3 reads requests from a blocking descriptor with the interpreter lock held. When the caller of a pending
+        request is killed between our poll and that read, the read would wait and stop the threads, too. A timer
+        interrupts it while there are any.
+        """
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, "slow")
+        if not self._parked:
+            signal.setitimer(signal.ITIMER_REAL, _NUDGE, _NUDGE)
+        self._parked += 1
+        self._pool.submit(call.work).add_done_callback(lambda done: self._done(task, done))
+
+    def _done(self, task: Task, done: Future[Any]) -> None:
+        """In the thread: hand the result over and wake the loop."""
+        self._finished.append((task, done))
+        with suppress(OSError):  # full is as good; closed means that nobody waits any more
+            os.write(self._waker, b"\0")
+
+    def _unpark(self) -> None:
+        self._ready.append(self._finished.popleft())
+        self._parked -= 1
+        if not self._parked:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@types.coroutine
+def _ask(wish: object) -> Generator[object, Any, Any]:
+    """Hand a wish to the loop; returns its answer."""
+    return (yield wish)

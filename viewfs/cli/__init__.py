@@ -1,0 +1,1 @@
+"""The verbs of ``viewfs``, one module each."""

@@ -1,0 +1,43 @@
+"""viewfs hook: for the hooks of an OCI runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cotune.cli.context import Cli, command
+from viewfs.service import DEFAULT_MOUNT, run_directory
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+
+    @app.command()
+    @command
+    def hook(
+        cli: Cli,
+        mount: Annotated[Path, typer.Option("--mount", metavar="MNT", help="Where the views are mounted.")] = Path(
+            DEFAULT_MOUNT
+        ),
+    ) -> int:
+        """Bind the views into a container that is being made: an OCI createContainer hook.
+
+        The state of the container comes on standard input, from the runtime. Prints nothing; a failure keeps the
+        container from starting.
+
+        Examples:
+
+            {"hooks": {"createContainer": [{"path": "/usr/bin/viewfs", "args": ["viewfs", "hook"]}]}}
+        """
+        import sys
+
+        from viewfs.hook import run_hook
+        from viewfs.static import StaticFiles
+
+        static = StaticFiles(run_directory(cli.options.state_dir))
+        files = run_hook(sys.stdin.read(), str(mount.absolute()), static)
+        if cli.options.verbose:
+            cli.note(f"bound {', '.join(files)}")
+        return 0

@@ -1,0 +1,46 @@
+"""viewfs mount: serve the views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cotune.cli.context import Cli, command
+from viewfs.service import DEFAULT_MOUNT
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+
+    @app.command()
+    @command
+    def mount(
+        cli: Cli,
+        point: Annotated[Path, typer.Argument(metavar="MNT", help="Where to mount; made when missing.")] = Path(
+            DEFAULT_MOUNT
+        ),
+        foreground: Annotated[
+            bool, typer.Option("--foreground", help="Stay in the foreground until SIGTERM or an unmount.")
+        ] = False,
+        loop: Annotated[str, typer.Option("--loop", metavar="KIND", help="Event loop: auto or trio.")] = "auto",
+    ) -> int:
+        """Mount the views of all containers at MNT and serve them.
+
+        MNT/proc and MNT/sys show the view of whoever reads, MNT/cgroup/PATH and MNT/pid/PID that of one container.
+        Returns once the mount is there, and serves in the background. What a service that died left at MNT is
+        unmounted first.
+
+        Examples:
+
+            viewfs mount
+
+            viewfs mount --foreground /run/cotune/views
+        """
+        from viewfs.service import run_directory, start
+        from viewfs.state import open_book
+
+        state = cli.options.state_dir
+        start(point, run_directory(state), open_book(state), loop, foreground)
+        return 0

@@ -1,0 +1,187 @@
+"""What an open file shows: snapshots, and which handles may use the kernel's page cache.
+
+A read at offset 0 starts a new snapshot, reads at other offsets continue it: programs such as ``top`` keep a descriptor
+and rewind it. Handles are therefore direct: every read comes to us. A program that opens the file again and again
+gets a cached handle, whose reads the kernel answers from its page cache. All cached handles of a file show one
+snapshot; the page cache is replaced only when none of them is open, by an invalidation before the reply to the open.
+
+The kernel's invalidation waits for pages that are being read. A private mapping of a direct handle reads pages, too,
+and its read is ours to answer: while any handle of the file is open, the invalidation must not hold up the service.
+
+This module knows nothing of FUSE: the clock and the invalidation are handed in.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from viewfs.container import Kept
+
+#: Opens of a caller, each closed again soon, before it gets a cached handle.
+_REOPENS = 3
+#: Handles one container may have open; more fail with ENFILE, so that nobody can fill our memory.
+MAX_HANDLES = 16384
+_HABITS = 4096
+
+
+class Snapshot(NamedTuple):
+    """A rendered view, and until when (``clock`` of the table) it may be handed out."""
+
+    data: bytes
+    expires: float
+
+
+class Subject(Protocol):
+    """Whose figures a handle shows. Subjects with the same ``key`` show the same."""
+
+    key: object
+    open_handles: int
+
+    def snapshot(self, path: str) -> Snapshot:
+        """The view at ``path``, at most its time to live old. Raises OSError, ENOENT for a cgroup that is gone."""
+        ...
+
+
+class File:
+    """One inode that shows a view.
+
+    ``shared`` says that containers other than the first one use it, too (the caller tree, bound into several). One
+    page cache cannot serve them all, so it then serves none.
+    """
+
+    __slots__ = ("cached", "cached_handles", "inode", "open_handles", "owner", "path", "publishing", "shared")
+
+    def __init__(self, inode: int, path: str) -> None:
+        self.inode = inode
+        self.path = path
+        self.owner: object = None
+        self.shared = False
+        self.cached: Snapshot | None = None
+        self.cached_handles = 0
+        self.open_handles = 0
+        self.publishing = False
+
+
+class Handle:
+    """An open file."""
+
+    __slots__ = ("cached", "file", "habit", "opened", "snapshot", "subject")
+
+    def __init__(self, file: File, subject: Subject, snapshot: Snapshot, opened: float, habit: Habit) -> None:
+        self.file = file
+        self.subject = subject
+        self.snapshot = snapshot
+        self.opened = opened
+        self.habit = habit
+        self.cached = False
+
+
+class Habit:
+    """How a caller treats a file: how often it opened it, handles it has open, and whether it ever held one long."""
+
+    __slots__ = ("holds", "open", "opens")
+
+    def __init__(self) -> None:
+        self.opens = 0
+        self.open = 0
+        self.holds = False
+
+
+class Handles:
+    """The open files of the mount."""
+
+    def __init__(
+        self, window: float, clock: Callable[[], float], invalidate: Callable[[int, bool], Awaitable[None]]
+    ) -> None:
+        """``window`` is in seconds: a handle open for longer is one its caller rewinds, or reads slowly.
+
+        ``invalidate(inode, may_wait)`` empties the page cache of an inode; with ``may_wait`` it must let others be
+        served meanwhile.
+        """
+        self._window = window
+        self._clock = clock
+        self._invalidate = invalidate
+        self._open: dict[int, Handle] = {}
+        self._last = 0
+        self._habits: Kept[tuple[int, int], Habit] = Kept(_HABITS)
+
+    async def open(self, file: File, subject: Subject, caller: int) -> tuple[int, bool]:
+        """Open a file for a caller (a number that stands for one process); returns the handle and whether it is direct.
+
+        Raises OSError.
+        """
+        if subject.open_handles >= MAX_HANDLES:
+            raise OSError(errno.ENFILE, "too many open views")
+        now = self._clock()
+        snapshot = subject.snapshot(file.path)
+        habit = self._habits.get((caller, file.inode)) or self._habits.put((caller, file.inode), Habit())
+        if file.owner is None:
+            file.owner = subject.key
+        elif file.owner != subject.key:
+            file.shared = True
+        # a second handle beside an open one is no re-opening; the first may yet be kept
+        wants_cache = habit.opens >= _REOPENS and not habit.holds and not habit.open
+        handle = Handle(file, subject, snapshot, now, habit)
+        handle.cached = wants_cache and await self._publish(file, snapshot)
+        habit.opens += 1
+        habit.open += 1
+        file.open_handles += 1
+        subject.open_handles += 1
+        self._last += 1
+        self._open[self._last] = handle
+        return self._last, not handle.cached
+
+    async def _publish(self, file: File, snapshot: Snapshot) -> bool:
+        """Count one more cached handle if the page cache shows this snapshot, or can be made to; whether it does."""
+        if file.shared or file.publishing or (file.cached_handles and file.cached is not snapshot):
+            return False
+        file.cached_handles += 1
+        if file.cached is snapshot:
+            return True
+        # from here on the size reported is that of the new snapshot
+        file.cached, file.publishing = snapshot, True
+        try:
+            await self._invalidate(file.inode, file.open_handles > 0)
+        except BaseException:
+            file.cached_handles -= 1
+            file.cached = None
+            raise
+        finally:
+            file.publishing = False
+        return True
+
+    def read(self, number: int, offset: int, size: int) -> bytes:
+        """Part of a file. Raises OSError when a new snapshot cannot be had."""
+        handle = self._open[number]
+        data = handle.snapshot.data
+        if not offset and not handle.cached:
+            handle.snapshot = handle.subject.snapshot(handle.file.path)
+            data = handle.snapshot.data
+        return data if not offset and len(data) <= size else data[offset : offset + size]
+
+    def release(self, number: int) -> None:
+        """Close a handle."""
+        handle = self._open.pop(number)
+        habit = handle.habit
+        habit.open -= 1
+        if self._clock() - handle.opened > self._window:
+            habit.holds = True
+        handle.file.open_handles -= 1
+        handle.file.cached_handles -= handle.cached
+        handle.subject.open_handles -= 1
+
+    def size(self, file: File, subject: Subject) -> int:
+        """The size to report. Raises OSError.
+
+        While cached handles are open it must be that of their snapshot: the kernel cuts the page cache to it.
+        """
+        if file.cached_handles and file.cached is not None:
+            return len(file.cached.data)
+        # a size that differs empties the page cache, so what was in it must be published anew
+        file.cached = None
+        return len(subject.snapshot(file.path).data)
+
+    def __len__(self) -> int:
+        return len(self._open)

@@ -1,0 +1,239 @@
+"""The running service: mounting, going to the background, and the record that ``viewfs status`` reads."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import resource
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cotune import fuse
+from cotune.errors import CotuneError, NotPermitted, UsageError
+from cotune.host.cgroups import read_layout
+from cotune.kernel.mountinfo import parse_mountinfo
+from cotune.kernel.real import RealKernel
+from cotune.state import make_private
+from viewfs.notify import notify
+from viewfs.policy import Policies, host_policies
+
+if TYPE_CHECKING:
+    from viewfs.state import Book
+
+#: The type the mount has in /proc/mounts.
+FSTYPE = "fuse.viewfs"
+DEFAULT_MOUNT = "/run/cotune/views"
+#: Seconds: see viewfs.handles.Handles.
+WINDOW = 0.05
+_MNT_DETACH = 2
+
+
+class Record(NamedTuple):
+    """A service that was started: where it is mounted, its process with start time, and its event loop."""
+
+    mount: str
+    pid: int
+    starttime: int
+    loop: str
+
+    @property
+    def running(self) -> bool:
+        """Whether that process is still there; one that only waits to be reaped is not."""
+        from viewfs.container import Gone, read_status, start_time
+
+        try:
+            dead = any(line.startswith("State:\tZ") for line in read_status(self.pid))
+            return start_time(self.pid) == self.starttime and not dead
+        except Gone:
+            return False
+
+    @property
+    def mounted(self) -> bool:
+        """Whether its mount is there."""
+        return is_mounted(self.mount)
+
+
+def run_directory(state_dir: Path | None) -> Path:
+    """Where records are kept."""
+    return state_dir if state_dir is not None else Path("/run/cotune")
+
+
+def _record_path(directory: Path, mount: str) -> Path:
+    return directory / f"viewfs-{sha256(os.fsencode(mount)).hexdigest()[:16]}.json"
+
+
+def write_record(directory: Path, record: Record) -> None:
+    """Keep a record. Raises NotPermitted."""
+    make_private(directory)
+    path = _record_path(directory, record.mount)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(record._asdict()) + "\n")
+    new.replace(path)
+
+
+def read_records(directory: Path) -> list[Record]:
+    """All records, by mount point. One that cannot be read is left out."""
+    found = []
+    for path in directory.glob("viewfs-*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            found.append(Record(**json.loads(path.read_text())))
+    return sorted(found)
+
+
+def drop_record(directory: Path, mount: str) -> None:
+    """Forget a record."""
+    _record_path(directory, mount).unlink(missing_ok=True)
+
+
+def is_mounted(mount: str) -> bool:
+    """Whether a file system of ours is mounted there; it may be dead."""
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    return any(entry.point == mount and entry.fstype == FSTYPE for entry in parse_mountinfo(text))
+
+
+def clear_stale(directory: Path, mount: str) -> None:
+    """Unmount what a service that died left at ``mount``. Raises UsageError when one still serves it."""
+    for record in read_records(directory):
+        if record.mount == mount and record.running and record.pid != os.getpid():
+            raise UsageError(f"{mount} is served already, by process {record.pid}", "see viewfs status")
+    while is_mounted(mount):
+        if _answers(mount):
+            raise UsageError(f"{mount} is served already", "name another mount point, or unmount it first")
+        _unmount(mount)
+
+
+def _answers(mount: str) -> bool:
+    try:
+        os.statvfs(mount)
+    except OSError:
+        return False  # ENOTCONN: nobody serves it any more
+    return True
+
+
+def _unmount(mount: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(mount), _MNT_DETACH) != 0:
+        number = ctypes.get_errno()
+        raise NotPermitted(f"{mount} cannot be unmounted: {os.strerror(number)}", "run as root")
+
+
+def start(mount: Path, directory: Path, book: Book, kind: str, foreground: bool) -> None:
+    """Serve views at ``mount``; in the background unless ``foreground``, returning once the mount is there.
+
+    Records are kept in ``directory``; what is attached, in ``book``.
+
+    Raises Unsupported, UsageError, NotPermitted.
+    """
+    fuse.require()
+    loop = fuse.make_loop(kind)
+    if os.geteuid() != 0:
+        raise NotPermitted("views of all containers can be served by root only", "run as root")
+    point = os.path.realpath(mount)
+    clear_stale(directory, point)
+    policies = host_policies()
+    try:
+        os.makedirs(point, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{point} cannot be a mount point: {error.strerror}") from None
+    if foreground:
+        _serve(point, directory, book, loop, policies, lambda: None)
+    else:
+        _in_background(lambda ready: _serve(point, directory, book, loop, policies, ready))
+
+
+def _serve(
+    mount: str, directory: Path, book: Book, loop: fuse.Loop, policies: Policies, ready: Callable[[], None]
+) -> None:
+    from viewfs.container import Callers, Groups, start_time
+    from viewfs.daemon import ViewFs
+    from viewfs.loadavg import Sampler
+    from viewfs.sources import Host
+    from viewfs.subjects import Subjects
+    from viewfs.tree import Tree
+    from viewfs.views import VIEWS, find_view
+    from viewfs.watch import start as start_keeper
+
+    _raise_file_limit()
+    # the load sampler shares the interpreter: it has to give way sooner than after the usual 5 ms
+    sys.setswitchinterval(0.0005)
+    groups = Groups(read_layout(RealKernel()), policies.of)
+    callers, host, sampler = Callers(), Host(), Sampler()
+    subjects = Subjects(groups, host, sampler.get)
+    tree = Tree(VIEWS, lambda path: find_view(path) is not None)
+    operations = ViewFs(loop, tree, groups, callers, subjects, WINDOW)
+
+    def mounted() -> None:
+        write_record(directory, Record(mount, os.getpid(), start_time(os.getpid()), loop.name))
+        ready()
+        # the last one knows the output that is left, and there are no threads yet; the keeper ends when this end closes
+        ends.callback(os.close, start_keeper(mount, directory, book, policies.of))
+        sampler.start()
+        notify("READY=1")
+
+    with contextlib.ExitStack() as ends:
+        for end in (host.close, callers.close, subjects.close, sampler.close):
+            ends.callback(end)
+        ends.callback(drop_record, directory, mount)
+        ends.callback(notify, "STOPPING=1")
+        fuse.serve(operations, mount, {"fsname=viewfs", "subtype=viewfs", "allow_other", "ro"}, loop, mounted)
+
+
+def _raise_file_limit() -> None:
+    """Each container keeps a few dozen files open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _in_background(serve: Callable[[Callable[[], None]], None]) -> None:
+    """Run ``serve`` in a process of its own session; returns when it says it is ready. Raises what it failed with."""
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            answer = json.loads(pipe.read() or b'{"error": "the service ended at once", "hint": "", "exit": 70}')
+        if answer["error"]:
+            raise _failure(answer)
+        return
+    os.close(reader)
+    code = 70
+    try:
+        os.setsid()
+        os.chdir("/")
+        serve(lambda: _ready(writer))
+        code = 0
+    except CotuneError as error:
+        code = error.exit_code
+        _tell(writer, error.message, error.hint, code)
+    except BaseException as error:
+        logging.getLogger("viewfs").exception("the service failed")
+        _tell(writer, f"{type(error).__name__}: {error}", "run it with --foreground to see more", code)
+    finally:
+        os._exit(code)
+
+
+def _ready(writer: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    _tell(writer, "", "", 0)
+    os.close(null)
+
+
+def _tell(writer: int, error: str, hint: str, code: int) -> None:
+    with contextlib.suppress(OSError):  # told already, or nobody waits any more
+        os.write(writer, json.dumps({"error": error, "hint": hint, "exit": code}).encode())
+        os.close(writer)
+
+
+def _failure(answer: dict[str, object]) -> CotuneError:
+    kinds = {kind.exit_code: kind for kind in (UsageError, NotPermitted)}
+    kind = kinds.get(answer["exit"]) if isinstance(answer["exit"], int) else None
+    return (kind or CotuneError)(str(answer["error"]), str(answer["hint"]))
