@@ -31,6 +31,8 @@ T = TypeVar("T")
 _log = logging.getLogger("viewfs")
 #: Seconds the kernel may keep names that are the same for everybody, and attributes.
 _KEEP, _ATTRIBUTES = 1000.0, 1.0
+#: Size of a file before anybody asks: sendfile(2) reads no further than that, and stops at the true end (Linux 6.5).
+_UNKNOWN = 1 << 20
 #: The entries of the root directory beside those of the caller tree.
 _TOP = {"cgroup": GROUPS, "pid": PROCESSES}
 
@@ -202,7 +204,7 @@ class ViewFs(pyfuse3.Operations):
         if node.is_dir:
             return self._attributes(node, 0)
         cached = node.file.cached
-        return self._attributes(node, len(cached.data) if cached else 0, keep=0)
+        return self._attributes(node, len(cached.data) if cached else _UNKNOWN, keep=0)
 
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
@@ -295,7 +297,9 @@ class ViewFs(pyfuse3.Operations):
         caller = self._callers.caller(ctx.pid)
         subject = self._subjects.host if node.host else await self._subject(node.scope, caller)
         number, direct = await self._handles.open(node.file, subject, caller.token)
-        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=True)
+        # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
+        keep = not direct or node.file.cached_handles > 0
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=keep)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Part of a file; see :mod:`viewfs.handles`."""

@@ -22,6 +22,7 @@ from cotune.kernel.real import RealKernel
 from cotune.state import make_private
 from viewfs.notify import notify
 from viewfs.policy import Policies, host_policies
+from viewfs.targets import still_runs
 
 if TYPE_CHECKING:
     from viewfs.state import Book
@@ -45,13 +46,7 @@ class Record(NamedTuple):
     @property
     def running(self) -> bool:
         """Whether that process is still there; one that only waits to be reaped is not."""
-        from viewfs.container import Gone, read_status, start_time
-
-        try:
-            dead = any(line.startswith("State:\tZ") for line in read_status(self.pid))
-            return start_time(self.pid) == self.starttime and not dead
-        except Gone:
-            return False
+        return still_runs(self.pid, self.starttime)
 
     @property
     def mounted(self) -> bool:

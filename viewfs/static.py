@@ -26,6 +26,7 @@ from viewfs.container import Callers, Gone, Groups, NotFoundYet, Process, search
 from viewfs.mountapi import SOURCE, mount_tmpfs, read_mounts
 from viewfs.policy import host_policies
 from viewfs.sources import Host, Sources, Vanished
+from viewfs.targets import still_runs
 from viewfs.types import Container, Policy
 from viewfs.views import VIEWS
 from viewfs.views.records import Cpus
@@ -161,12 +162,14 @@ class StaticFiles:
     def _find(self, owner: Owner) -> Container | None:
         if not owner.pid:
             return self._groups.of_path(owner.group)
+        if not still_runs(owner.pid, owner.starttime):
+            return None
         try:
             process = Process(owner.pid)
         except Gone:
             return None
         try:
-            return self._groups.of_process(process) if process.starttime == owner.starttime else None
+            return self._groups.of_process(process)
         except Gone:
             return None
         finally:

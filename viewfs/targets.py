@@ -36,6 +36,16 @@ class Target(NamedTuple):
         return f"{self.runtime}:{self.id}" if self.id else str(self.pid)
 
 
+def still_runs(pid: int, starttime: int) -> bool:
+    """Whether that very process is there, and not only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return int(fields[19]) == starttime and fields[0] not in (b"Z", b"X")
+
+
 def find_target(word: str, run: Path = Path("/run")) -> Target:
     """The container a word means: a pid, an id or the beginning of one, or ``RUNTIME:ID``.
 
@@ -76,7 +86,7 @@ def _of_state(kind: str, name: str, path: Path) -> Target:
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     target = _process(pid)._replace(runtime=kind, id=name) if pid else None
-    if target is None or (start and start != target.starttime):
+    if target is None or (start and start != target.starttime) or not still_runs(target.pid, target.starttime):
         raise UsageError(f"container {name} does not run")
     return target
 

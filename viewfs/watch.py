@@ -17,12 +17,12 @@ from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
-from cotune.errors import CotuneError
+from cotune.errors import CotuneError, UsageError
 from viewfs.attach import attached
-from viewfs.container import Gone, PolicyOf, start_time
+from viewfs.container import PolicyOf
 from viewfs.state import Book, Record
 from viewfs.static import StaticFiles
-from viewfs.targets import Target
+from viewfs.targets import Target, still_runs
 
 _log = logging.getLogger("viewfs")
 #: Seconds between two looks.
@@ -81,9 +81,11 @@ def holds(record: Record, known: Collection[Target] = ()) -> bool:
     A runtime may tell the process before the container has its files: what was bound then is lost.
     """
     target = record.target
+    if not still_runs(target.pid, target.starttime):
+        return False
     try:
-        return start_time(target.pid) == target.starttime and (target in known or bool(attached(target)))
-    except (Gone, CotuneError):
+        return target in known or bool(attached(target))
+    except UsageError:
         return False
 
 

@@ -78,7 +78,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_example_of_the_documentation_loads(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[3] / "docs/views.md").read_text(encoding="utf-8")
-    policies = load(tmp_path, page.partition("```yaml\n")[2].partition("```")[0])
+    policies = load(tmp_path, page.partition("\n## Policies\n")[2].partition("```yaml\n")[2].partition("```")[0])
     assert policies.default == Policy()
     assert policies.of("/kubepods/pod1/c") == Policy(cpu="quota")
     assert policies.of("/lxc.payload.web").compat == policies.of("/docker/1").compat == "lxcfs"
