@@ -5,6 +5,11 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import settings
+
+# machines are noisy, and the first example of a run also imports: time decides over no example
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # a run in the background of a script ignores SIGINT, and so would every process that tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

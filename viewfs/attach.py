@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cotune.errors import ApplyFailed, NotPermitted, Unsupported, UsageError
+from cotune.kernel.port import Mount
 from viewfs.container import Gone, start_time
-from viewfs.mountapi import SOURCE, Mount, clone_file, enter_mounts, move_mount, read_mounts, unmount
+from viewfs.mountapi import SOURCE, clone_file, enter_mounts, move_mount, read_mounts, unmount
 from viewfs.targets import Target
 
 if TYPE_CHECKING:

@@ -214,10 +214,24 @@ def space_of(pid: int) -> int:
 
 
 def start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat, in clock ticks since boot. The name before it may hold blanks and brackets."""
+    """Field 22 of /proc/PID/stat, in clock ticks since boot. Raises Gone."""
+    return int(_stat_fields(pid)[19])
+
+
+def still_runs(pid: int, starttime: int) -> bool:
+    """Whether that very process is there, and not only waits to be reaped."""
+    try:
+        fields = _stat_fields(pid)
+    except Gone:
+        return False
+    return int(fields[19]) == starttime and fields[0] not in (b"Z", b"X")
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """/proc/PID/stat from field 3, the state, on. The name before it may hold blanks and brackets."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            return file.read().rpartition(b")")[2].split()
     except OSError as error:
         raise Gone(error.errno, f"process {pid} has ended") from None
 

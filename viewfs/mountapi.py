@@ -9,7 +9,9 @@ import ctypes
 import errno
 import os
 import struct
-from typing import NamedTuple
+
+from cotune.kernel.mountinfo import parse_mountinfo
+from cotune.kernel.port import Mount
 
 # The calls since Linux 5.2 have the same numbers on every architecture but alpha (asm-generic/unistd.h).
 _OPEN_TREE = 428
@@ -30,15 +32,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 #: Source of our mounts in mountinfo: by it they are known again, also when the service is dead.
 SOURCE = "viewfs"
-
-
-class Mount(NamedTuple):
-    """A line of mountinfo: mount point, type and source, and the peer group it shares mounts with (0: none)."""
-
-    point: str
-    kind: str
-    source: str
-    shared: int
 
 
 def clone_file(path: str) -> int:
@@ -98,23 +91,10 @@ def read_mounts(file: int | str = "/proc/self/mountinfo") -> list[Mount]:
     They are those of the process whose file it is, by the names it sees them under.
     """
     by_name = isinstance(file, str)
-    with open(file, encoding="utf-8", errors="surrogateescape", closefd=by_name) as lines:
+    with open(file, "rb", closefd=by_name) as mountinfo:
         if not by_name:
-            lines.seek(0)
-        return [_parse(line) for line in lines]
-
-
-def _parse(line: str) -> Mount:
-    before, _, after = line.rstrip("\n").partition(" - ")
-    fields, (kind, source) = before.split(" "), after.split(" ")[:2]
-    shared = next((int(tag[7:]) for tag in fields[6:] if tag.startswith("shared:")), 0)
-    return Mount(_plain(fields[4]), kind, _plain(source), shared)
-
-
-def _plain(text: str) -> str:
-    for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(escaped, character)
-    return text
+            mountinfo.seek(0)
+        return parse_mountinfo(mountinfo.read().decode("utf-8", "surrogateescape"))
 
 
 def _checked(result: int, what: str) -> int:

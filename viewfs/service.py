@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from cotune import fuse
 from cotune.errors import CotuneError, NotPermitted, UsageError
 from cotune.host.cgroups import read_layout
-from cotune.kernel.mountinfo import parse_mountinfo
 from cotune.kernel.real import RealKernel
-from cotune.state import make_private
+from cotune.state import make_private, replace_file
+from viewfs.container import still_runs
+from viewfs.mountapi import read_mounts, unmount
 from viewfs.notify import notify
 from viewfs.policy import Policies, host_policies
-from viewfs.targets import still_runs
 
 if TYPE_CHECKING:
     from viewfs.state import Book
@@ -32,7 +31,6 @@ FSTYPE = "fuse.viewfs"
 DEFAULT_MOUNT = "/run/cotune/views"
 #: Seconds: see viewfs.handles.Handles.
 WINDOW = 0.05
-_MNT_DETACH = 2
 
 
 class Record(NamedTuple):
@@ -66,10 +64,7 @@ def _record_path(directory: Path, mount: str) -> Path:
 def write_record(directory: Path, record: Record) -> None:
     """Keep a record. Raises NotPermitted."""
     make_private(directory)
-    path = _record_path(directory, record.mount)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(record._asdict()) + "\n")
-    new.replace(path)
+    replace_file(_record_path(directory, record.mount), json.dumps(record._asdict()) + "\n")
 
 
 def read_records(directory: Path) -> list[Record]:
@@ -88,8 +83,7 @@ def drop_record(directory: Path, mount: str) -> None:
 
 def is_mounted(mount: str) -> bool:
     """Whether a file system of ours is mounted there; it may be dead."""
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    return any(entry.point == mount and entry.fstype == FSTYPE for entry in parse_mountinfo(text))
+    return any(entry.point == mount and entry.fstype == FSTYPE for entry in read_mounts())
 
 
 def clear_stale(directory: Path, mount: str) -> None:
@@ -112,10 +106,10 @@ def _answers(mount: str) -> bool:
 
 
 def _unmount(mount: str) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(os.fsencode(mount), _MNT_DETACH) != 0:
-        number = ctypes.get_errno()
-        raise NotPermitted(f"{mount} cannot be unmounted: {os.strerror(number)}", "run as root")
+    try:
+        unmount(mount)
+    except OSError as error:
+        raise NotPermitted(f"{mount} cannot be unmounted: {error.strerror}", "run as root") from None
 
 
 def start(mount: Path, directory: Path, book: Book, kind: str, foreground: bool) -> None:

@@ -6,15 +6,13 @@ One JSON file, readable for its owner only, replaced in one step under a lock.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cotune.errors import CotuneError, UsageError
-from cotune.state import default_state, given_state, held, make_private
+from cotune.state import default_state, given_state, held, make_private, replace_file
 from viewfs.attach import attach
 from viewfs.targets import Target, find_target
 
@@ -108,16 +106,7 @@ class Book:
         entries = [
             {"target": record.target._asdict(), "mount": record.mount, "files": record.files} for record in records
         ]
-        descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".views.")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"format": FORMAT, "attached": entries}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._file)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        replace_file(self._file, json.dumps({"format": FORMAT, "attached": entries}))
 
 
 def open_book(state_dir: Path | None) -> Book:

@@ -22,11 +22,10 @@ from cotune.host.cgroups import read_layout
 from cotune.kernel.real import RealKernel
 from cotune.state import held, make_private
 from cotune.units import parse_cpulist
-from viewfs.container import Callers, Gone, Groups, NotFoundYet, Process, search
+from viewfs.container import Callers, Gone, Groups, NotFoundYet, Process, search, still_runs
 from viewfs.mountapi import SOURCE, mount_tmpfs, read_mounts
 from viewfs.policy import host_policies
 from viewfs.sources import Host, Sources, Vanished
-from viewfs.targets import still_runs
 from viewfs.types import Container, Policy
 from viewfs.views import VIEWS
 from viewfs.views.records import Cpus

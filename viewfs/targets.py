@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cotune.errors import UsageError
-from viewfs.container import Gone, start_time
+from viewfs.container import Gone, start_time, still_runs
 
 #: Where runtimes keep the state of containers, with {} for the id: runc by itself and under docker, containerd and
 #: podman, then crun.
@@ -34,16 +34,6 @@ class Target(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.runtime}:{self.id}" if self.id else str(self.pid)
-
-
-def still_runs(pid: int, starttime: int) -> bool:
-    """Whether that very process is there, and not only waits to be reaped."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return False
-    return int(fields[19]) == starttime and fields[0] not in (b"Z", b"X")
 
 
 def find_target(word: str, run: Path = Path("/run")) -> Target:

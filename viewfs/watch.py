@@ -19,10 +19,10 @@ from typing import NoReturn
 
 from cotune.errors import CotuneError, UsageError
 from viewfs.attach import attached
-from viewfs.container import PolicyOf
+from viewfs.container import PolicyOf, still_runs
 from viewfs.state import Book, Record
 from viewfs.static import StaticFiles
-from viewfs.targets import Target, still_runs
+from viewfs.targets import Target
 
 _log = logging.getLogger("viewfs")
 #: Seconds between two looks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from cotune.importing import commands
@@ -35,7 +36,7 @@ class Beyond(End):
     """The script goes beyond the bounds of what is read."""
 
 
-class SimpleReader(Record):
+class SimpleReader(Record, ABC):
     """Reads simple commands; :class:`~cotune.importing.lines.Reader` adds the statements around them."""
 
     def __init__(self, source: str) -> None:
@@ -45,9 +46,9 @@ class SimpleReader(Record):
         #: levels of nested ``sh -c``, and of bodies that are taken because a file is taken to exist
         self.depth, self.assumed = 0, 0
 
+    @abstractmethod
     def script(self, source: str, line: int) -> None:
         """Read statements; ``line`` is the number of the first line."""
-        raise NotImplementedError
 
     def expander(self) -> Expander:
         return Expander(self.variables, lambda text: self.note(self.line, text))

@@ -12,7 +12,8 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 def parse_mountinfo(text: str) -> list[Mount]:
     """The mounts of a mountinfo text, in its order. Lines that do not parse are left out."""
     mounts = []
-    for line in text.splitlines():
+    # not splitlines(): a name may hold the other characters that would end a line
+    for line in text.split("\n"):
         left, separator, right = line.partition(" - ")
         first, last = left.split(" "), right.split(" ")
         if not separator or len(first) < 6 or len(last) < 3:
@@ -26,6 +27,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 fstype=last[0],
                 options=tuple(first[5].split(",")),
                 super_options=tuple(last[2].split(",")),
+                shared=next((int(tag[7:]) for tag in first[6:] if tag.startswith("shared:")), 0),
             )
         )
     return mounts

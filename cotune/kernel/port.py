@@ -14,7 +14,8 @@ class Mount(NamedTuple):
     """One line of ``/proc/PID/mountinfo`` (proc(5)).
 
     ``device`` is ``MAJ:MIN``; ``root`` the part of the file system that is mounted; ``options`` the flags of this
-    mount, ``super_options`` those of the file system, in the kernel's order.
+    mount, ``super_options`` those of the file system, in the kernel's order; ``shared`` the peer group it exchanges
+    mounts with, 0 for none.
     """
 
     point: str
@@ -24,6 +25,7 @@ class Mount(NamedTuple):
     fstype: str
     options: tuple[str, ...]
     super_options: tuple[str, ...]
+    shared: int = 0
 
 
 class Project(NamedTuple):

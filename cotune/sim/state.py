@@ -6,8 +6,6 @@ The format is private to one version: a file with another number is refused, not
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +13,7 @@ from cotune.errors import UsageError
 from cotune.sim.boot import bare_machine, booted_machine, host_spec
 from cotune.sim.hosts import MountSpec
 from cotune.sim.machine import Group, Machine, MountPoint, Task
+from cotune.state import replace_file
 
 FORMAT = 2
 _V = TypeVar("_V")
@@ -23,21 +22,7 @@ _V = TypeVar("_V")
 def save(machine: Machine, path: Path) -> None:
     """Replace the file in one step, readable for its owner only."""
     text = json.dumps(_dump(machine), separators=(",", ":"), sort_keys=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_file(path, text)
 
 
 def load(kernel: str, path: Path) -> Machine:

@@ -126,7 +126,7 @@ dirty_values = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(group_values(), group_values(), dirty_values, dirty_values)
 def test_apply_takeover_and_rollback(
     first: dict[str, dict[str, Any]],

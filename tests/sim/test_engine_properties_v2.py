@@ -92,7 +92,7 @@ def host_values(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kernel", ["mainline-v2", "anck-6.6-v2"])
-@settings(max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(group_values(), group_values(), host_values(), host_values())
 def test_apply_takeover_and_rollback(
     kernel: str,

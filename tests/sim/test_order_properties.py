@@ -161,7 +161,7 @@ def check(kernel: str, state: State, wanted: dict[str, dict[str, Any]]) -> None:
     assert not any_order_passes(kernel, state, writes), [(s.target.path, s.text) for s in plan.steps]
 
 
-COMMON = settings(deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+COMMON = settings(phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 
 
 @settings(COMMON, max_examples=50)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cotune.cli.context import Cli, Line, command
+from viewfs.cli.options import MountedAt
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def register(app: typer.Typer) -> None:
         containers: Annotated[
             list[str], typer.Argument(metavar="CONTAINER…", help="A pid, a container's id, or docker:NAME, runc:ID, ….")
         ],
-        mount: Annotated[Path, typer.Option("--mount", metavar="MNT", help="Where the views are mounted.")] = Path(
-            DEFAULT_MOUNT
-        ),
+        mount: MountedAt = Path(DEFAULT_MOUNT),
         only: Annotated[
             list[str] | None, typer.Option("--only", metavar="FILE", help="Attach this file only, e.g. /proc/meminfo.")
         ] = None,

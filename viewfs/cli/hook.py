@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from cotune.cli.context import Cli, command
+from viewfs.cli.options import MountedAt
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 
@@ -18,9 +18,7 @@ def register(app: typer.Typer) -> None:
     @command
     def hook(
         cli: Cli,
-        mount: Annotated[Path, typer.Option("--mount", metavar="MNT", help="Where the views are mounted.")] = Path(
-            DEFAULT_MOUNT
-        ),
+        mount: MountedAt = Path(DEFAULT_MOUNT),
     ) -> int:
         """Bind the views into a container that is being made: an OCI createContainer hook.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cotune.cli.context import Cli, command
+from viewfs.cli.options import MountedAt
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 
@@ -18,9 +19,7 @@ def register(app: typer.Typer) -> None:
     @command
     def wire(
         cli: Cli,
-        mount: Annotated[Path, typer.Option("--mount", metavar="MNT", help="Where the views are mounted.")] = Path(
-            DEFAULT_MOUNT
-        ),
+        mount: MountedAt = Path(DEFAULT_MOUNT),
         cgroup: Annotated[
             str, typer.Option("--cgroup", metavar="PATH", help="The container's cgroup, if the configuration has none.")
         ] = "",

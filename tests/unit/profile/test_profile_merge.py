@@ -20,7 +20,7 @@ from cotune.profile.merge import merge
 
 Data = dict[str, Any]
 
-relaxed = settings(deadline=None, derandomize=True, max_examples=60)
+relaxed = settings(derandomize=True, max_examples=60)
 
 KEYS = st.sampled_from("abcd")
 SCALARS = st.one_of(st.integers(-3, 3), st.booleans(), st.sampled_from(["x", "on", "1"]))
@@ -177,7 +177,7 @@ def expected_order(graph: dict[int, list[int]], start: int, seen: list[int]) -> 
     return seen
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None, derandomize=True)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, derandomize=True)
 @given(st.data())
 def test_linearisation(tmp_path: Path, data: st.DataObject) -> None:
     """Any graph without cycles: depth first, includes before the file, each file once."""

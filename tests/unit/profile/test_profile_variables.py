@@ -104,7 +104,7 @@ def test_growth_is_bounded() -> None:
     assert len(value("a${v}", {"v": "x" * (MAX_TEXT - 1)})) == MAX_TEXT
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.text("${}abcd x", max_size=12), max_size=4),
     st.text("${}abcd", max_size=20),

@@ -122,7 +122,7 @@ def test_visible_cpus_are_online_and_never_none(
         assert (len(seen) - 1) * quota[1] < quota[0]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(cpu_sets, quotas, policies, st.sampled_from((1, 2)))
 def test_the_files_agree(cpuset: frozenset[int], quota: tuple[int, int] | None, policy: Policy, version: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +160,7 @@ def groups(version: int, cpuset: frozenset[int], quota: tuple[int, int] | None) 
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_memory_is_never_negative_and_adds_up(limit: int, usage: int, swap_max: int, swap: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = {
