@@ -35,7 +35,7 @@ _MAX_PARKED, _THREADS = 64, 4
 #: Seconds. See OwnLoop._park.
 _NUDGE = 0.05
 #: What ends a service in good order.
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Loop(Protocol):
@@ -131,7 +131,7 @@ class TrioLoop:
         import pyfuse3
         import trio
 
-        with trio.open_signal_receiver(*_ENDING) as received:
+        with trio.open_signal_receiver(*ENDING) as received:
             async for self.ended_by in received:
                 pyfuse3.terminate()
 
@@ -222,7 +222,7 @@ class OwnLoop:
         pyfuse3.trio = types.SimpleNamespace(  # type: ignore[attr-defined]
             lowlevel=lowlevel, Lock=_NoLock, ClosedResourceError=_Closed, open_nursery=lambda: _Nursery(self)
         )
-        handlers = {number: signal.signal(number, self._on_signal) for number in _ENDING}
+        handlers = {number: signal.signal(number, self._on_signal) for number in ENDING}
         handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda number, frame: None)
         old_waker = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         self._all.register(self._wake, select.POLLIN)

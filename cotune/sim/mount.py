@@ -11,8 +11,10 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from cotune import fuse
@@ -63,8 +65,23 @@ def serve_host(
         _settle_process()
         options = {f"fsname={sim.name}", f"subtype={_SUBTYPE}"}
         served = Mounted(point, kernel, state.path, replaced)
-        fuse.serve(SimFs(open_root(directory, host, binds)), point, options, loop, lambda: ready(served))
+        try:
+            fuse.serve(SimFs(open_root(directory, host, binds)), point, options, loop, lambda: ready(served))
+        except _Ended as ended:
+            return ended.number
     return loop.ended_by
+
+
+class _Ended(Exception):
+    """A signal arrived before the event loop took over."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise _Ended(number)
 
 
 def _clear_stale(point: str) -> bool:
@@ -128,8 +145,10 @@ def _ordinary_files(sim: SimKernel, state: StateDir) -> tuple[Path, Binds]:
 
 def _settle_process() -> None:
     """What a process needs that serves for long, unlike a command: a descriptor per node, modes as they are asked for,
-    and garbage collected."""
+    an end in good order at any time, and garbage collected."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0)
+    for number in fuse.ENDING:
+        signal.signal(number, _end)
     gc.enable()

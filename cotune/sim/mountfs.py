@@ -188,6 +188,13 @@ class SimFs(pyfuse3.Operations):
         return self._entry(self._inodes[parent_inode].mkdir(os.fsdecode(name), mode, ctx.pid))
 
     @_guarded
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Devices, pipes and sockets cannot be made here."""
+        raise PermissionError(errno.EPERM, os.fsdecode(name))
+
+    @_guarded
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove a directory, or a cgroup."""
         self._inodes[parent_inode].rmdir(os.fsdecode(name), ctx.pid)

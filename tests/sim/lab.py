@@ -10,7 +10,6 @@ from cotune.journal import Journal
 from cotune.kernel.port import Kernel
 from cotune.planning import Options
 from cotune.profile.load import Profile, load_profile
-from cotune.sim.kernel import SimKernel
 
 HEADER = "apiVersion: cotune/v1\nkind: IsolationProfile\n"
 
@@ -27,8 +26,8 @@ def run(kernel: Kernel, journal: Journal, profile: Profile, options: Options | N
     return apply(profile, Host(kernel), journal, options or Options(), lambda: "now", lambda done, total: None)
 
 
-def snapshot(kernel: SimKernel) -> dict[str, str]:
-    """Every readable value of the simulated host: cgroups, sysctls, block queues, mounts and process groups."""
+def snapshot(kernel: Kernel) -> dict[str, str]:
+    """Every readable value of a host: cgroups, sysctls, block queues, mounts and process groups."""
     values: dict[str, str] = {}
     for top in ("/sys/fs/cgroup", "/proc/sys", "/sys/block"):
         _walk(kernel, top, values)
@@ -37,7 +36,7 @@ def snapshot(kernel: SimKernel) -> dict[str, str]:
     return values
 
 
-def _walk(kernel: SimKernel, path: str, values: dict[str, str]) -> None:
+def _walk(kernel: Kernel, path: str, values: dict[str, str]) -> None:
     for name in kernel.listdir(path):
         child = kernel.realpath(f"{path}/{name}")
         if child in values:
