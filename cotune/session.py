@@ -49,10 +49,15 @@ def open_session(root: Path | None, state_dir: Path | None, sim: str | None) -> 
 def _real(root: str, state_dir: Path | None) -> Iterator[Session]:
     from cotune.kernel.real import RealKernel
 
+    hint = "name a directory that holds proc and sys"
     try:
         kernel = RealKernel(root)
     except OSError as error:
-        raise UsageError(f"--root {root}: {error.strerror}", "name a directory that holds proc and sys") from None
+        raise UsageError(f"--root {root}: {error.strerror}", hint) from None
+    # where nothing is mounted nothing is supported either, and a diff would say that all is well
+    if not any(kernel.exists(path) for path in ("/proc", "/sys")):
+        kernel.close()
+        raise UsageError(f"--root {root}: there is no host below it", hint)
     state = given_state(state_dir) if state_dir else default_state(root, kernel.realpath)
     try:
         yield Session(Host(kernel), state, Journal(state))

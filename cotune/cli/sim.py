@@ -42,10 +42,13 @@ def register(app: typer.Typer) -> None:
     ) -> int:
         """Show a simulated host as files at DIR, until SIGTERM, Ctrl-C or an unmount.
 
-        For cotune --root DIR, shells, Ansible and everything else that opens files. The kernel's files are below
-        DIR/proc and DIR/sys; everything else in DIR is on disk. Both are kept in the state directory. A fault is
-        errno=NAME, vanish=CGROUP, thirdparty=FILE:TEXT or kill=caller, with the operation it strikes at, such as
-        write=3 (the third) or write=1+ (each), and path=GLOB.
+        For cotune --root DIR, shells, Ansible and all else that opens files.
+        The kernel's files are below DIR/proc and DIR/sys, everything else in
+        DIR is on disk. Both are kept in the state directory.
+
+        A fault is errno=NAME, vanish=CGROUP, thirdparty=FILE:TEXT or
+        kill=caller, with the operation it strikes at, such as write=3 (the
+        third) or write=1+ (each), and path=GLOB.
 
         Examples:
 

@@ -97,6 +97,8 @@ def test_a_signal_unmounts(tmp_path: Path, number: signal.Signals, code: int) ->
     with mounted(tmp_path, "mainline-v1") as host:
         assert (host.mounted(), host.end(number), host.mounted()) == (True, code, False)
         assert os.listdir(host.root) == []
+        gone = host.cotune("diff", "base")
+        assert (gone.code, "there is no host below it" in gone.err) == (2, True)
 
 
 @pytest.mark.root
@@ -116,6 +118,8 @@ def test_a_dead_mount_is_replaced_and_nothing_is_lost(tmp_path: Path, profile: s
         host.write(SWAPPINESS, "33")
         assert host.end(signal.SIGKILL) == -signal.SIGKILL
         assert host.mounted()
+        dead = host.cotune("diff", "base")
+        assert (dead.code, "there is no host below it" in dead.err) == (2, True)
         with mounted(tmp_path, "mainline-v1") as again:
             assert (again.told["replaced"], again.told["point"]) == (True, str(host.root))
             assert (again.read(SWAPPINESS), again.read(SHARES)) == ("33", "64")

@@ -302,6 +302,7 @@ def test_wrong_arguments(cotune_on: Make) -> None:
 
 
 def test_a_host_without_cgroups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "proc").mkdir()
     assert run_cli(["--root", str(tmp_path), "selftest"]) == 3
     assert "no cgroup hierarchy is mounted here" in capsys.readouterr().err
 
