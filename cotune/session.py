@@ -83,9 +83,12 @@ def simulated_host(name: str, state_dir: Path | None, wait: float) -> Iterator[t
     state = given_state((state_dir or default_state("/").path) / "sim" / name)
     kernel = SimKernel(name)  # an unknown name is refused before anything is made
     make_private(state.path)
-    path = simulated_file(state, name)
+    path, mark = simulated_file(state, name), mounted_mark(state)
+    if mark.exists():
+        wait = 0.0  # a mount does not end soon; the mark of one that died goes away below
     # the simulated host is loaded, changed and saved as a whole, so commands on it take turns
-    with held(state.path / "host.lock", wait, "wait for it, unmount the host (sim mount), or pass another --state-dir"):
+    with held(state.path / "host.lock", wait, "wait for it, end its sim mount, or pass another --state-dir"):
+        mark.unlink(missing_ok=True)
         if path.exists():
             kernel = SimKernel.load(name, path)
         try:
@@ -97,6 +100,11 @@ def simulated_host(name: str, state_dir: Path | None, wait: float) -> Iterator[t
 def simulated_file(state: StateDir, name: str) -> Path:
     """Where the simulated kernel of a state directory is saved."""
     return state.path / f"{name}.json"
+
+
+def mounted_mark(state: StateDir) -> Path:
+    """A file that is there while ``sim mount`` holds a simulated host."""
+    return state.path / "mounted"
 
 
 def timestamp() -> str:

@@ -26,7 +26,7 @@ _KERNEL = ("proc", "sys")
 Binds = dict[tuple[int, int], Path]
 
 
-def open_root(directory: Path, host: Simulated, binds: Binds) -> Node:
+def open_root(directory: Path, binds: Binds, host: Simulated) -> Node:
     """The root directory of a mount: the ordinary files in ``directory``, with the kernel's ``proc`` and ``sys``."""
     return _Root(os.open(directory, _PATH_FLAGS), host, binds)
 

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from cotune import fuse
 from cotune.errors import NotPermitted, UsageError
 from cotune.kernel import admin
 from cotune.kernel.real import RealKernel
-from cotune.session import simulated_file, simulated_host
+from cotune.session import mounted_mark, simulated_file, simulated_host
 from cotune.sim.disk import Binds, open_root
 from cotune.sim.faults import parse_fault
 from cotune.sim.kernel import SimKernel
@@ -56,19 +57,23 @@ def serve_host(
 
     loop = fuse.make_loop("auto")
     point = os.path.realpath(directory)
+    replaced = _clear_stale(point)
+    _need_empty(point)
     with simulated_host(kernel, state_dir, wait=0.0) as (sim, state):
-        replaced = _clear_stale(point)
-        _need_empty(point, state)
-        path = simulated_file(state, kernel)
+        _need_apart(point, state)
+        path, mark = simulated_file(state, kernel), mounted_mark(state)
         host = Simulated(sim, struck, lambda: sim.save(path, sync=False))
-        directory, binds = _ordinary_files(sim, state)
-        _settle_process()
+        root = open_root(*_ordinary_files(sim, state), host)
         options = {f"fsname={sim.name}", f"subtype={_SUBTYPE}"}
         served = Mounted(point, kernel, state.path, replaced)
+        _settle_process()
         try:
-            fuse.serve(SimFs(open_root(directory, host, binds)), point, options, loop, lambda: ready(served))
+            mark.touch()
+            fuse.serve(SimFs(root), point, options, loop, lambda: ready(served))
         except _Ended as ended:
             return ended.number
+        finally:
+            mark.unlink(missing_ok=True)
     return loop.ended_by
 
 
@@ -86,16 +91,16 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _clear_stale(point: str) -> bool:
     """Take away what a process that died left mounted there; whether there was anything. Raises UsageError."""
-    found = False
-    while any(mount.point == point and mount.fstype == FSTYPE for mount in RealKernel().mounts()):
+    with closing(RealKernel()) as kernel:
+        found = [mount for mount in kernel.mounts() if mount.point == point and mount.fstype == FSTYPE]
+    for _ in found:
         try:
             os.statvfs(point)
         except OSError:  # ENOTCONN: nobody serves it any more
             _detach(point)
-            found = True
         else:
             raise UsageError(f"{point} shows a simulated host already", "name another directory, or end that mount")
-    return found
+    return bool(found)
 
 
 def _detach(point: str) -> None:
@@ -110,7 +115,7 @@ def _detach(point: str) -> None:
         ) from None
 
 
-def _need_empty(point: str, state: StateDir) -> None:
+def _need_empty(point: str) -> None:
     """Raises UsageError for what cannot be a mount point."""
     hint = "name an empty directory"
     try:
@@ -119,6 +124,10 @@ def _need_empty(point: str, state: StateDir) -> None:
         raise UsageError(f"{point}: {error.strerror}", hint) from None
     if names:
         raise UsageError(f"{point} is not empty", hint)
+
+
+def _need_apart(point: str, state: StateDir) -> None:
+    """Raises UsageError for a mount that would have to read itself."""
     kept = os.path.realpath(state.path)
     if os.path.commonpath((kept, point)) in (kept, point):
         raise UsageError(f"{point} and the state directory {kept} lie one in the other", "pass another --state-dir")

@@ -51,10 +51,11 @@ def test_what_is_no_mount_point(tmp_path: Path) -> None:
     for name, said in (("file", "Not a directory"), ("full", "is not empty"), ("missing", "No such file")):
         answer = start(tmp_path / name, "--kernel", "mainline-v1")
         assert (answer.code, said in answer.err, "hint:" in answer.err) == (2, True, True), answer.err
-    (tmp_path / "state" / "host").mkdir(parents=True)
-    answer = cotune("sim", "mount", str(tmp_path / "state"), "--kernel", "mainline-v1", "--state-dir", str(tmp_path))
-    assert answer.code == 2
-    assert cotune("sim", "mount", str(tmp_path), "--kernel", "x", "--state-dir", str(tmp_path / "s")).code == 2
+    assert not (tmp_path / "state").exists()
+    answer = cotune(
+        "sim", "mount", str(tmp_path / "full/inside"), "--kernel", "hybrid", "--state-dir", f"{tmp_path}/full/inside"
+    )
+    assert (answer.code, "lie one in the other" in answer.err) == (2, True), answer.err
 
 
 def test_wrong_words(tmp_path: Path) -> None:
@@ -87,6 +88,7 @@ def test_a_host_has_one_user_at_a_time(tmp_path: Path) -> None:
         other = start(tmp_path / "other", "--kernel", "mainline-v1")
         assert (other.code, f"pid {host.process.pid}" in other.err) == (6, True), other.err
         assert "--state-dir" in other.err
+        assert cotune("--sim", "mainline-v1", "--state-dir", str(host.state), "status").code == 6
 
 
 # ---- ends ------------------------------------------------------------------------------------------------------------
