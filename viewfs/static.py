@@ -24,7 +24,6 @@ from cotune.state import held, make_private
 from cotune.units import parse_cpulist
 from viewfs.container import Callers, Gone, Groups, NotFoundYet, Process, search, still_runs
 from viewfs.mountapi import SOURCE, mount_tmpfs, read_mounts
-from viewfs.policy import host_policies
 from viewfs.sources import Host, Sources, Vanished
 from viewfs.types import Container, Policy
 from viewfs.views import VIEWS
@@ -72,11 +71,11 @@ class _Kept:
 class StaticFiles:
     """The files of all containers below one directory."""
 
-    def __init__(self, directory: Path, policy_of: Callable[[str], Policy] | None = None) -> None:
-        """``policy_of`` tells how a group is shown; without it the policies of the host are read."""
+    def __init__(self, directory: Path, policy_of: Callable[[str], Policy]) -> None:
+        """``policy_of`` tells how a group is shown."""
         self.root = directory / "static"
         self._directory = directory
-        self._policy_of = policy_of or host_policies().of
+        self._policy_of = policy_of
         self._groups = Groups(read_layout(RealKernel()), self._policy_of)
         self._host = Host()
         self._open: dict[Path, _Kept] = {}

@@ -11,11 +11,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cotune.units import parse_cpulist
+from tests.views.lab import Service, serving
 from viewfs.targets import Target, find_target
+
+if TYPE_CHECKING:
+    from tests.containers.bundle import Bundle
 
 #: What the stand-in for the service holds.
 VIEWS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/loadavg", "/sys/devices/system/cpu/online")
@@ -156,4 +161,29 @@ def runc(tmp_path: Path) -> Iterator[Runc]:
     if shutil.which("runc") is None or shutil.which("busybox") is None:
         pytest.skip("needs runc and a static busybox")
     with contextlib.closing(Runc(tmp_path / "runc")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def views_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the containers below."""
+    pytest.importorskip("pyfuse3", reason="needs the views extra")
+    if shutil.which("runc") is None or shutil.which("busybox") is None or not os.path.exists("/dev/fuse"):
+        pytest.skip("needs runc, a static busybox and /dev/fuse")
+    with serving(tmp_path_factory.mktemp("service")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", params=["attached", "wired", "hooked", "two", "nested"])
+def box(
+    request: pytest.FixtureRequest, views_service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
+    """A container with limits and views."""
+    from tests.containers.bundle import SHAPES, Bundle
+
+    shape = SHAPES[request.param]
+    if not parse_cpulist(shape.cpus) <= os.sched_getaffinity(0):
+        pytest.skip("needs two CPUs")
+    with contextlib.closing(Bundle(tmp_path_factory.mktemp("box"), shape)) as made:
+        made.begin(views_service)
         yield made
