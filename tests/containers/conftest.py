@@ -100,9 +100,13 @@ class Runc:
     """A runc of its own, with a root directory of busybox and a group below ``cotune-test``."""
 
     def __init__(self, directory: Path, run: Path | None = None) -> None:
-        """``run`` is where it keeps its state: the default, or ``/run`` for containers that a service has to find."""
+        """``run`` is where it keeps its state: the default, or ``/run`` for containers that a service has to find.
+
+        ``launcher`` is a command that starts runc.
+        """
         self._directory = directory
         self.run = run or directory / "run"
+        self.launcher: list[str] = []
         self.id = f"cotune-{uuid.uuid4().hex[:8]}"
         self.cgroup = f"/{self.id}"
         rootfs = directory / "bundle" / "rootfs"
@@ -133,7 +137,7 @@ class Runc:
         self._config.write_text(json.dumps(config))
 
     def __call__(self, *words: str) -> str:
-        command = ["runc", "--root", str(self.run / "runc"), *words]
+        command = [*self.launcher, "runc", "--root", str(self.run / "runc"), *words]
         # a file, because the container's process keeps the standard output of `runc run`
         with open(self._directory / "output", "w+") as output:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
