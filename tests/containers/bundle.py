@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from cotune.units import parse_cpulist
 from tests.containers.conftest import Runc
 from tests.host.lab import REPOSITORY, put, remove_tree
 from tests.views.lab import Service
+from viewfs.targets import Target
 
 MEBIBYTE = 1 << 20
 PERIOD = 100_000
@@ -25,14 +27,16 @@ CPU = "/sys/devices/system/cpu"
 class Shape(NamedTuple):
     """Limits of a container: MiB of memory, a list of CPUs, µs of CPU time in each period.
 
-    ``way`` is how it gets its views; ``above`` says that the limits are those of the group above its own.
+    ``way`` is how it gets its views; ``above`` says that the limits are those of the group above its own. ``clock``
+    puts it into a time namespace whose clocks begin at so many seconds.
     """
 
-    way: str
-    memory: int
-    cpus: str
+    way: str = ""
+    memory: int | None = None
+    cpus: str = ""
     quota: int | None = None
     above: bool = False
+    clock: int | None = None
 
     @property
     def shown(self) -> list[int]:
@@ -43,14 +47,14 @@ class Shape(NamedTuple):
     @property
     def kilobytes(self) -> int:
         """The memory in kB."""
-        return self.memory * 1024
+        return (self.memory or 0) * 1024
 
     def resources(self) -> dict[str, Any]:
         """The limits as a configuration states them."""
         cpu: dict[str, Any] = {"cpus": self.cpus, "period": PERIOD}
         if self.quota is not None:
             cpu["quota"] = self.quota
-        return {"memory": {"limit": self.memory * MEBIBYTE}, "cpu": cpu}
+        return {"memory": {"limit": self.memory * MEBIBYTE} if self.memory else {}, "cpu": cpu}
 
 
 class Bundle(Runc):
@@ -59,6 +63,7 @@ class Bundle(Runc):
     def __init__(self, directory: Path, shape: Shape) -> None:
         super().__init__(directory)
         self.shape = shape
+        self._clocks: int | None = None
         rootfs = directory / "bundle" / "rootfs"
         for name in ("lib", "lib64"):
             (rootfs / name).symlink_to(f"usr/{name}")
@@ -91,7 +96,7 @@ class Bundle(Runc):
                     for name in ("cpuset.cpus", "cpuset.mems"):
                         put(made / name, (made.parent / name).read_text().strip())
                 put(folder / "cpuset.cpus", self.shape.cpus)
-        put(HIERARCHIES / f"memory{group}/memory.limit_in_bytes", self.shape.memory * MEBIBYTE)
+        put(HIERARCHIES / f"memory{group}/memory.limit_in_bytes", self.shape.kilobytes * 1024)
         if self.shape.quota is not None:
             put(HIERARCHIES / f"cpu{group}/cpu.cfs_quota_us", self.shape.quota)
 
@@ -109,14 +114,28 @@ class Bundle(Runc):
         if self.shape.way == "wire":
             self.configure(json.loads(self.viewfs(service, "wire", *at, text=json.dumps(config))))
         elif self.shape.way == "hook":
-            program, *rest = VIEWFS
             words = [*VIEWFS, "--state-dir", str(service.state), "hook", *at]
             environment = [f"PYTHONPATH={REPOSITORY}", f"PATH={os.environ['PATH']}"]
-            config["hooks"] = {"createContainer": [{"path": program, "args": words, "env": environment}]}
+            config["hooks"] = {"createContainer": [{"path": sys.executable, "args": words, "env": environment}]}
             self.configure(config)
         pid = self.start().pid
         if self.shape.way == "attach":
             self.viewfs(service, "attach", *at, str(pid))
+
+    def start(self) -> Target:
+        """Run the container and return its process."""
+        if self.shape.clock is None:
+            return super().start()
+        # runc knows time namespaces from 1.2 on; a container of an older one is in that of runc itself
+        clocks = {"monotonic": time.CLOCK_MONOTONIC, "boottime": time.CLOCK_BOOTTIME}
+        now = {name: int(time.clock_gettime(clock)) for name, clock in clocks.items()}
+        offsets = [f"--{name}={self.shape.clock - seconds}" for name, seconds in now.items()]
+        self.launcher = ["unshare", "--time", *offsets]
+        target = super().start()
+        # which goes by the start time it sees, so it has to see the same one always
+        self._clocks = os.open(f"/proc/{target.pid}/ns/time", os.O_RDONLY)
+        self.launcher = ["nsenter", f"--time=/proc/{os.getpid()}/fd/{self._clocks}"]
+        return target
 
     def exec(self, *words: str) -> str:
         """What a program prints inside."""
@@ -124,7 +143,7 @@ class Bundle(Runc):
 
     def open(self, *words: str) -> subprocess.Popen[str]:
         """Start a program inside whose output is read later."""
-        command = ["runc", "--root", str(self.run / "runc"), "exec", self.id, *words]
+        command = [*self.launcher, "runc", "--root", str(self.run / "runc"), "exec", self.id, *words]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     @contextlib.contextmanager
@@ -140,6 +159,8 @@ class Bundle(Runc):
     def close(self) -> None:
         """Remove the container and its groups in every hierarchy."""
         with contextlib.ExitStack() as closing:
+            if self._clocks is not None:
+                closing.callback(os.close, self._clocks)
             for point in HIERARCHIES.iterdir():
                 if os.path.isdir(f"{point}{self.top}"):
                     closing.callback(remove_tree, Path(f"{point}{self.top}"))

@@ -68,7 +68,7 @@ def test_free_sees_memory_grow(box: Bundle) -> None:
         box.exec("rm", "/dev/shm/grown")
     rows = [list(map(int, line.split()[1:])) for line in text.splitlines() if line.startswith("Mem:")]
     assert len(rows) == ROUNDS
-    assert {row[0] for row in rows} == {box.shape.memory * MEBIBYTE}
+    assert {row[0] for row in rows} == {box.shape.kilobytes * 1024}
     shared, freed = (rows[-1][column] - rows[0][column] for column in (3, 2))
     assert shared >= GROWS * MEBIBYTE * 0.9, text
     assert freed <= -GROWS * MEBIBYTE * 0.9, text

@@ -25,14 +25,9 @@ SLACK = 20
 class Timed:
     """A container of runc with views, the process that stands for it, and when (UNIX time) it began."""
 
-    def __init__(self, directory: Path, service: Service, offset: bool) -> None:
-        """``offset``: in a time namespace whose clocks begin at zero now."""
-        self.box = Bundle(directory, SHAPES["attached"])
-        if offset:
-            # runc knows time namespaces from 1.2 on; a container of an older one is in that of runc itself
-            names = {"monotonic": time.CLOCK_MONOTONIC, "boottime": time.CLOCK_BOOTTIME}
-            clocks = [f"--{name}={-int(time.clock_gettime(clock))}" for name, clock in names.items()]
-            self.box.launcher = ["unshare", "--time", *clocks]
+    def __init__(self, directory: Path, service: Service, clock: int | None = None) -> None:
+        """``clock``: in a time namespace whose clocks begin at so many seconds."""
+        self.box = Bundle(directory, SHAPES["attached"]._replace(clock=clock))
         try:
             self.begun = time.time()
             self.box.begin(service)
@@ -76,7 +71,7 @@ class Timed:
 
 @pytest.fixture
 def timed(views_service: Service, tmp_path: Path) -> Iterator[Timed]:
-    made = Timed(tmp_path / "runc", views_service, offset=True)
+    made = Timed(tmp_path / "runc", views_service, clock=0)
     with contextlib.closing(made.box):
         yield made
 
@@ -105,7 +100,7 @@ def test_without_a_time_namespace(tmp_path: Path, policy: str) -> None:
     policies = tmp_path / "views.yaml"
     policies.write_text(f"apiVersion: cotune/v1\nkind: ContainerViews\ndefault: {{uptime: {policy}}}\n")
     with serving(tmp_path, "--policies", str(policies)) as service:
-        made = Timed(tmp_path / "runc", service, offset=False)
+        made = Timed(tmp_path / "runc", service)
         with contextlib.closing(made.box):
             time.sleep(1.5)
             uptime, btime = made.times()

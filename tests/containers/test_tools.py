@@ -37,7 +37,8 @@ def test_top(box: Bundle) -> None:
     assert f"{box.shape.memory}.0 total" in text.split("MiB Mem")[1]
     assert re.search(r"^top - .* up +[0-5] min, .*load average: \d+\.\d\d, ", text)
     assert "Tasks:" in text and "sleep" in text
-    assert re.findall(r"%Cpu(\d+)", box.exec("top", "-b", "-n1", "-1", "-w", "200")) == [str(cpu) for cpu in box.shape.shown]
+    rows = re.findall(r"%Cpu(\d+)", box.exec("top", "-b", "-n1", "-1", "-w", "200"))
+    assert rows == [str(cpu) for cpu in box.shape.shown]
 
 
 def test_vmstat(box: Bundle) -> None:

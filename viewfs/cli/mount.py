@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option("--policies", metavar="FILE", help="Policies, instead of /etc/cotune/views.yaml.")
         ] = None,
         compat: Annotated[
-            str, typer.Option("--compat", metavar="lxcfs", help="Print what lxcfs prints, unless a policy says otherwise.")
+            str, typer.Option("--compat", metavar="lxcfs", help="Print what lxcfs prints where no policy says else.")
         ] = "",
     ) -> int:
         """Mount the views of all containers at MNT and serve them.
