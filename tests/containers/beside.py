@@ -134,9 +134,7 @@ class Beside(Bundle):
         for tree, mount in mounts.items():
             self.bind(config, str(mount), f"/{tree}")
         (directory / "disk").mkdir()
-        config["mounts"].append(
-            {"destination": "/disk", "source": str(directory / "disk"), "type": "bind", "options": ["rbind", "rw"]}
-        )
+        self.bind(config, str(directory / "disk"), "/disk", "rw")
         config["process"]["args"] = [sys.executable, "-I", "-S", "-c", WORK, *filter(None, [name])]
         self.configure(config)
 

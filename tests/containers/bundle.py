@@ -80,10 +80,10 @@ class Bundle(Runc):
         self.configure(config)
 
     @staticmethod
-    def bind(config: dict[str, Any], source: str, destination: str) -> None:
+    def bind(config: dict[str, Any], source: str, destination: str, access: str = "ro") -> None:
         """Add a mount to a configuration."""
         config["mounts"].append(
-            {"destination": destination, "source": source, "type": "bind", "options": ["rbind", "ro"]}
+            {"destination": destination, "source": source, "type": "bind", "options": ["rbind", access]}
         )
 
     def _limit(self, group: str) -> None:
