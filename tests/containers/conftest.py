@@ -99,6 +99,9 @@ def inside(target: Target, *command: str) -> str:
 class Runc:
     """A runc of its own, with a root directory of busybox and a group below ``cotune-test``."""
 
+    #: The command, which is also the name of the directory with its state.
+    runtime = "runc"
+
     def __init__(self, directory: Path, run: Path | None = None) -> None:
         """``run`` is where it keeps its state: the default, or ``/run`` for containers that a service has to find.
 
@@ -137,7 +140,7 @@ class Runc:
         self._config.write_text(json.dumps(config))
 
     def __call__(self, *words: str) -> str:
-        command = [*self.launcher, "runc", "--root", str(self.run / "runc"), *words]
+        command = [*self.launcher, self.runtime, "--root", str(self.run / self.runtime), *words]
         # a file, because the container's process keeps the standard output of `runc run`
         with open(self._directory / "output", "w+") as output:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
@@ -156,7 +159,7 @@ class Runc:
         self("delete", "--force", self.id)
 
     def close(self) -> None:
-        if (self.run / "runc" / self.id).exists():
+        if (self.run / self.runtime / self.id).exists():
             self.stop()
 
 
