@@ -107,8 +107,8 @@ class Bundle(Runc):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def begin(self, service: Service) -> None:
-        """Start it with views, which come by its way."""
+    def begin(self, service: Service) -> Target:
+        """Start it with views, which come by its way; returns its process."""
         at = ("--mount", str(service.mount))
         config = self.config()
         if self.shape.way == "wire":
@@ -118,9 +118,10 @@ class Bundle(Runc):
             environment = [f"PYTHONPATH={REPOSITORY}", f"PATH={os.environ['PATH']}"]
             config["hooks"] = {"createContainer": [{"path": sys.executable, "args": words, "env": environment}]}
             self.configure(config)
-        pid = self.start().pid
+        target = self.start()
         if self.shape.way == "attach":
-            self.viewfs(service, "attach", *at, str(pid))
+            self.viewfs(service, "attach", *at, str(target.pid))
+        return target
 
     def start(self) -> Target:
         """Run the container and return its process."""

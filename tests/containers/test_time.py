@@ -15,7 +15,7 @@ import pytest
 from tests.containers.bundle import SHAPES, Bundle
 from tests.views.lab import Service, serving
 from viewfs.attach import detach
-from viewfs.targets import Target, find_target
+from viewfs.targets import Target
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containers")]
 #: Seconds by which two looks may differ on a busy machine.
@@ -30,8 +30,7 @@ class Timed:
         self.box = Bundle(directory, SHAPES["attached"]._replace(clock=clock))
         try:
             self.begun = time.time()
-            self.box.begin(service)
-            self.target: Target = find_target(self.box.id, self.box.run)
+            self.target: Target = self.box.begin(service)
         except BaseException:
             self.box.close()
             raise
