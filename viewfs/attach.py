@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cotune.errors import ApplyFailed, NotPermitted, Unsupported, UsageError
+from cotune.host.cgroups import read_layout
 from cotune.kernel.port import Mount
-from viewfs.container import Gone, start_time
+from cotune.kernel.real import RealKernel
+from viewfs.container import Gone, Groups, guest_group, space_of, start_time
 from viewfs.mountapi import SOURCE, clone_file, enter_mounts, move_mount, read_mounts, unmount
 from viewfs.targets import Target
+from viewfs.types import Policy
 
 if TYPE_CHECKING:
     from viewfs.static import StaticFiles
@@ -48,10 +51,7 @@ def attach(target: Target, mount: str, files: Iterable[str] = FILES, static: Sta
     """
     wanted = _known(files)
     with _Inside(target) as inside:
-        named = inside.in_our_pids()
-        base = f"{mount}/pid/{target.pid}" if named else mount
-        # processes of our own pid namespace are shown the host, and the files have to agree
-        kept = None if static is None or named else static.of_process(target.pid)
+        base, kept = inside.sources(mount, static)
         trees = _clone_all(wanted, base, kept)
         try:
             if not trees:
@@ -204,9 +204,19 @@ class _Inside:
         """The container's mountinfo file."""
         return self._fds[2]
 
-    def in_our_pids(self) -> bool:
-        """Whether the process is in our pid namespace: then who reads does not tell the container."""
-        return os.stat(f"/proc/{self._target.pid}/ns/pid").st_ino == os.stat("/proc/self/ns/pid").st_ino
+    def sources(self, mount: str, static: StaticFiles | None) -> tuple[str, Path | None]:
+        """Where its views and its plain files are. Raises UsageError, ApplyFailed."""
+        pid = self._target.pid
+        try:
+            if space_of(pid) == os.stat("/proc/self/ns/pid").st_ino:
+                # who reads does not tell the container: it is shown the host, and plain files have to agree
+                return f"{mount}/pid/{pid}", None
+            guest = guest_group(Groups(read_layout(RealKernel()), lambda group: Policy()), pid)
+            if guest:
+                return f"{mount}/cgroup/{guest}", None if static is None else static.of_group(guest)
+            return mount, None if static is None else static.of_process(pid)
+        except Gone as error:
+            raise UsageError(f"container {self._target} has ended") from error
 
     def refuse_shared(self, paths: Iterable[str]) -> None:
         """A mount that is shared with the host would carry what is bound below it to the host."""

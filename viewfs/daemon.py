@@ -1,8 +1,9 @@
 """The file system operations: who may look where, and what a file shows to whom.
 
 ``cgroup/`` and ``pid/`` answer callers in the host's pid namespace, and a caller inside the very container named:
-runc's init binds the files after it has entered its pid namespace and cgroup. Nobody else finds or lists anything
-there. The check is made when a name is looked up; a file bound into a container may be opened by whoever sees it.
+runc's init binds the files after it has entered its pid namespace, its own or another container's, and cgroup. Nobody
+else finds or lists anything there. The check is made when a name is looked up; a file bound into a container may be
+opened by whoever sees it.
 """
 
 from __future__ import annotations
@@ -116,8 +117,17 @@ class ViewFs(pyfuse3.Operations):
         if scope.kind == "pid":
             other = await self._init(self._callers.caller(scope.pid))
             return other is not None and other.pid == process.pid and start_time(scope.pid) == scope.starttime
-        paths = self._groups.paths(self._subjects.of_process(process).container)
+        # a container that shares the pid namespace of another one is known by its own group
+        paths = self._groups.paths(self._subjects.of_process(process).container) | self._own_paths(caller)
         return scope.group in paths or (through and any(path.startswith(scope.group + "/") for path in paths))
+
+    def _own_paths(self, caller: Caller) -> set[str]:
+        """The groups a caller is in itself. Raises Gone."""
+        process = Process(caller.tgid)
+        try:
+            return self._groups.paths(self._groups.of_process(process))
+        finally:
+            process.close()
 
     # ---- names ----------------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ def age(container: Container) -> float:
 class _Sampled:
     """A container under way: its averages, when its next step is, and what the last count took."""
 
-    __slots__ = ("busy", "cost", "counted", "counts", "directory", "due", "inode", "loads", "read", "tally")
+    __slots__ = ("busy", "cost", "counted", "counts", "directory", "due", "inode", "last", "loads", "read", "tally")
 
     def __init__(self, directory: str, inode: int, tally: Tally, now: float) -> None:
         self.directory = directory
@@ -97,6 +97,7 @@ class _Sampled:
         #: Held while counting: the sampler and a reader may want to at the same time.
         self.busy = threading.Lock()
         self.inode = inode
+        self.last = 0
         self.loads: Averages = (0, 0, 0)
         self.due = now
         self.read = now
@@ -130,7 +131,7 @@ class Sampler:
 
         ``running`` and ``total`` are at most a second old, or of the last step where counting is slow. ``last_pid`` is
         the highest thread id in use, as the container's pid namespace numbers it: the kernel shows the id it gave out
-        last there, which can be read inside that namespace only.
+        last there, which can be read inside that namespace only. Never a number of the host's.
         """
         directory = group_directory(container)
         inode = os.stat(directory).st_ino
@@ -147,8 +148,9 @@ class Sampler:
         group.read = now
         one, five, fifteen = map(shown, group.loads)
         counts = group.counts
-        last = self._counter.inner_pid(counts.newest) if counts.newest else 0
-        return Load(one, five, fifteen, counts.running, counts.total, last)
+        # one that has ended since tells nothing any more
+        group.last = (self._counter.inner_pid(counts.newest) if counts.newest else 0) or group.last
+        return Load(one, five, fifteen, counts.running, counts.total, group.last)
 
     def run_due(self) -> None:
         """Take the steps that are due."""

@@ -23,7 +23,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cotune.errors import Origin, Problem, ProfileError
+from cotune.errors import Origin, Problem, ProfileError, UsageError
 from cotune.profile.document import Document, parse_document
 from cotune.profile.files import read_file
 from cotune.profile.merge import Tree
@@ -115,9 +115,15 @@ def load_policies(path: str = DEFAULT_PATH) -> Policies:
     return Policies(default, tuple(_rule(entry) for entry in document.data.get("containers", [])))
 
 
-def host_policies() -> Policies:
-    """The policies of this host; the defaults hold where it has no file. Raises ProfileError."""
-    return load_policies() if os.path.exists(DEFAULT_PATH) else Policies()
+def choose_policies(path: str = "", compat: str = "") -> Policies:
+    """The policies in the file named, or else of this host; the defaults hold where it has no file.
+
+    ``compat``, unless empty, takes the place of that of the file's ``default``. Raises UsageError, ProfileError.
+    """
+    if path and not os.path.exists(path):
+        raise UsageError(f"{path}: no such file", f"without --policies those of {DEFAULT_PATH} hold, if there are any")
+    policies = load_policies(path or DEFAULT_PATH) if path or os.path.exists(DEFAULT_PATH) else Policies()
+    return policies._replace(default=policies.default._replace(compat=compat)) if compat else policies
 
 
 def parse_policies(data: bytes, name: str) -> Document:

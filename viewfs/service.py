@@ -21,7 +21,7 @@ from cotune.state import make_private, replace_file
 from viewfs.container import still_runs
 from viewfs.mountapi import read_mounts, unmount
 from viewfs.notify import notify
-from viewfs.policy import Policies, host_policies
+from viewfs.policy import Policies, choose_policies
 
 if TYPE_CHECKING:
     from viewfs.state import Book
@@ -34,12 +34,17 @@ WINDOW = 0.05
 
 
 class Record(NamedTuple):
-    """A service that was started: where it is mounted, its process with start time, and its event loop."""
+    """A service that was started: where it is mounted, its process with start time, and its event loop.
+
+    ``policies`` is the file named to it, empty for the host's, and ``compat`` what it was told to be compatible with.
+    """
 
     mount: str
     pid: int
     starttime: int
     loop: str
+    policies: str = ""
+    compat: str = ""
 
     @property
     def running(self) -> bool:
@@ -112,32 +117,49 @@ def _unmount(mount: str) -> None:
         raise NotPermitted(f"{mount} cannot be unmounted: {error.strerror}", "run as root") from None
 
 
-def start(mount: Path, directory: Path, book: Book, kind: str, foreground: bool) -> None:
+class Options(NamedTuple):
+    """How to serve: the kind of event loop, and where the policies come from (see :class:`Record`)."""
+
+    loop: str = "auto"
+    policies: str = ""
+    compat: str = ""
+
+
+def policies_at(mount: str, directory: Path) -> Policies:
+    """The policies of the service that is or was mounted there; those of the host without one. Raises ProfileError."""
+    for record in read_records(directory):
+        if record.mount == mount:
+            return choose_policies(record.policies, record.compat)
+    return choose_policies()
+
+
+def start(mount: Path, directory: Path, book: Book, options: Options, foreground: bool) -> None:
     """Serve views at ``mount``; in the background unless ``foreground``, returning once the mount is there.
 
     Records are kept in ``directory``; what is attached, in ``book``.
 
-    Raises Unsupported, UsageError, NotPermitted.
+    Raises Unsupported, UsageError, NotPermitted, ProfileError.
     """
     fuse.require()
-    loop = fuse.make_loop(kind)
+    loop = fuse.make_loop(options.loop)
     if os.geteuid() != 0:
         raise NotPermitted("views of all containers can be served by root only", "run as root")
     point = os.path.realpath(mount)
     clear_stale(directory, point)
-    policies = host_policies()
+    policies = choose_policies(options.policies, options.compat)
     try:
         os.makedirs(point, mode=0o755, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{point} cannot be a mount point: {error.strerror}") from None
+    record = Record(point, 0, 0, loop.name, options.policies, options.compat)
     if foreground:
-        _serve(point, directory, book, loop, policies, lambda: None)
+        _serve(record, directory, book, loop, policies, lambda: None)
     else:
-        _in_background(lambda ready: _serve(point, directory, book, loop, policies, ready))
+        _in_background(lambda ready: _serve(record, directory, book, loop, policies, ready))
 
 
 def _serve(
-    mount: str, directory: Path, book: Book, loop: fuse.Loop, policies: Policies, ready: Callable[[], None]
+    record: Record, directory: Path, book: Book, loop: fuse.Loop, policies: Policies, ready: Callable[[], None]
 ) -> None:
     from viewfs.container import Callers, Groups, start_time
     from viewfs.daemon import ViewFs
@@ -158,19 +180,19 @@ def _serve(
     operations = ViewFs(loop, tree, groups, callers, subjects, WINDOW)
 
     def mounted() -> None:
-        write_record(directory, Record(mount, os.getpid(), start_time(os.getpid()), loop.name))
+        write_record(directory, record._replace(pid=os.getpid(), starttime=start_time(os.getpid())))
         ready()
         # the last one knows the output that is left, and there are no threads yet; the keeper ends when this end closes
-        ends.callback(os.close, start_keeper(mount, directory, book, policies.of))
+        ends.callback(os.close, start_keeper(record.mount, directory, book, policies.of))
         sampler.start()
         notify("READY=1")
 
     with contextlib.ExitStack() as ends:
         for end in (host.close, callers.close, subjects.close, sampler.close):
             ends.callback(end)
-        ends.callback(drop_record, directory, mount)
+        ends.callback(drop_record, directory, record.mount)
         ends.callback(notify, "STOPPING=1")
-        fuse.serve(operations, mount, {"fsname=viewfs", "subtype=viewfs", "allow_other", "ro"}, loop, mounted)
+        fuse.serve(operations, record.mount, {"fsname=viewfs", "subtype=viewfs", "allow_other", "ro"}, loop, mounted)
 
 
 def _raise_file_limit() -> None:

@@ -36,6 +36,10 @@ class GroupMixed:
         """By CPU where cpuacct has them; version 2 counts without a controller."""
         return self._v1.times() or self._v2.times()
 
+    def usage(self) -> float:
+        """See GroupV1."""
+        return self._v1.usage()
+
     def memory(self) -> Memory | None:
         """See GroupV1."""
         return self._of("memory").memory()

@@ -89,6 +89,10 @@ class GroupV1:
         usage = self._read("cpuacct", "cpuacct.usage_percpu")
         return None if usage is None else self._split(list(map(int, usage.split())))
 
+    def usage(self) -> float:
+        """CPU time in all, in seconds: to the nanosecond, while :meth:`times` are counted by ticks (cpuacct.c)."""
+        return int(self._read("cpuacct", "cpuacct.usage") or 0) / _NS
+
     def _split(self, usage: list[int]) -> GroupTimes:
         """Without usage_all (before Linux 4.9): each CPU's time in the proportion of the whole group."""
         both = pairs(self._read("cpuacct", "cpuacct.stat") or b"")

@@ -45,6 +45,10 @@ class GroupV2:
         user = max(0, stat.get(b"user_usec", 0) - nice)
         return GroupTimes({}, Busy(user / _US, nice / _US, stat.get(b"system_usec", 0) / _US))
 
+    def usage(self) -> float:
+        """What lxcfs takes for the CPU time: 0, because there is no file of that name."""
+        return 0.0
+
     def memory(self) -> Memory | None:
         """Memory, None for the root or without the controller."""
         stat = self._levels[0].read("memory.stat") if self._levels else None

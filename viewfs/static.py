@@ -22,9 +22,8 @@ from cotune.host.cgroups import read_layout
 from cotune.kernel.real import RealKernel
 from cotune.state import held, make_private
 from cotune.units import parse_cpulist
-from viewfs.container import Callers, Gone, Groups, NotFoundYet, Process, search, still_runs
+from viewfs.container import Gone, Groups, Process, first_process, still_runs
 from viewfs.mountapi import SOURCE, mount_tmpfs, read_mounts
-from viewfs.policy import host_policies
 from viewfs.sources import Host, Sources, Vanished
 from viewfs.types import Container, Policy
 from viewfs.views import VIEWS
@@ -72,11 +71,11 @@ class _Kept:
 class StaticFiles:
     """The files of all containers below one directory."""
 
-    def __init__(self, directory: Path, policy_of: Callable[[str], Policy] | None = None) -> None:
-        """``policy_of`` tells how a group is shown; without it the policies of the host are read."""
+    def __init__(self, directory: Path, policy_of: Callable[[str], Policy]) -> None:
+        """``policy_of`` tells how a group is shown."""
         self.root = directory / "static"
         self._directory = directory
-        self._policy_of = policy_of or host_policies().of
+        self._policy_of = policy_of
         self._groups = Groups(read_layout(RealKernel()), self._policy_of)
         self._host = Host()
         self._open: dict[Path, _Kept] = {}
@@ -86,7 +85,7 @@ class StaticFiles:
 
         Raises Gone, ApplyFailed.
         """
-        first = _first_process(pid)
+        first = first_process(pid)
         try:
             container = self._groups.of_process(first)
         finally:
@@ -231,17 +230,3 @@ def _rendered(container: Container, sources: Sources) -> dict[str, bytes]:
         with suppress(FileNotFoundError):
             found[path] = VIEWS[path[1:]].render(sources, container)
     return found
-
-
-def _first_process(pid: int) -> Process:
-    """The first process of the pid namespace a process is in. Raises Gone."""
-    callers = Callers()
-    try:
-        caller = callers.caller(pid)
-        try:
-            found = callers.init(caller)
-        except NotFoundYet:
-            found = callers.learn(caller.space, search(caller.space))
-        return Process(pid if found is None else found.pid)
-    finally:
-        callers.close()

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from cotune.errors import UsageError
 from viewfs.container import Gone, start_time, still_runs
+from viewfs.views.records import TICKS
+from viewfs.views.uptime import boot_offset
 
 #: Where runtimes keep the state of containers, with {} for the id: runc by itself and under docker, containerd and
 #: podman, then crun.
@@ -76,9 +78,19 @@ def _of_state(kind: str, name: str, path: Path) -> Target:
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     target = _process(pid)._replace(runtime=kind, id=name) if pid else None
-    if target is None or (start and start != target.starttime) or not still_runs(target.pid, target.starttime):
+    # a runtime in a time namespace of its own, where the container then is as well, writes what it sees there
+    known = target is not None and (not start or start - target.starttime in (0, _offset(pid)))
+    if target is None or not known or not still_runs(target.pid, target.starttime):
         raise UsageError(f"container {name} does not run")
     return target
+
+
+def _offset(pid: int) -> int:
+    """By how many clock ticks start times are shifted in the time namespace of a process."""
+    try:
+        return boot_offset(Path(f"/proc/{pid}/timens_offsets").read_bytes()) * TICKS
+    except OSError:
+        return 0
 
 
 def _process(pid: int) -> Target:

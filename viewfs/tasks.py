@@ -55,7 +55,7 @@ class Counter(Protocol):
         """A tally of the container whose cgroup directory is given."""
 
     def inner_pid(self, thread: int) -> int:
-        """The number of a thread in its own pid namespace; the number given when the thread is gone."""
+        """The number of a thread in its own pid namespace; 0 when the thread is gone."""
 
     def close(self) -> None:
         """Give back what is held open."""
@@ -89,7 +89,7 @@ class TaskCounter:
         """A thread's id in its own pid namespace: the last number of NSpid (proc_pid_status(5))."""
         _, found, rest = (_read(f"/proc/{thread}/status", 4096) or b"").partition(b"\nNSpid:")
         words = rest.split(b"\n", 1)[0].split()
-        return int(words[-1]) if found and words else thread
+        return int(words[-1]) if found and words else 0
 
     def ask(self, group: int) -> GroupStats | None:
         """The kernel's counts of the group an open directory is, None where it gives none."""

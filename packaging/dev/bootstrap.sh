@@ -24,7 +24,9 @@ system_packages() {
     # pyfuse3 always builds from source; the other dependencies have ready wheels on common machines
     wanted+=(gcc:gcc pkg-config:pkg-config python3-config:python3-dev fusermount3:fuse3)
     # real containers, and programs that read what they show
-    wanted+=(runc:runc busybox:busybox-static mpstat:sysstat nsenter:util-linux)
+    wanted+=(runc:runc crun:crun busybox:busybox-static mpstat:sysstat nsenter:util-linux java:openjdk-17-jre-headless)
+    # what the views are compared with
+    wanted+=(lxcfs:lxcfs)
     install_tools "${wanted[@]}"
     fuse_headers || {
         is_root && apt_install libfuse3-dev

@@ -11,11 +11,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cotune.units import parse_cpulist
+from tests.views.lab import Service, serving
 from viewfs.targets import Target, find_target
+
+if TYPE_CHECKING:
+    from tests.containers.bundle import Bundle
 
 #: What the stand-in for the service holds.
 VIEWS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/loadavg", "/sys/devices/system/cpu/online")
@@ -94,10 +99,17 @@ def inside(target: Target, *command: str) -> str:
 class Runc:
     """A runc of its own, with a root directory of busybox and a group below ``cotune-test``."""
 
+    #: The command, which is also the name of the directory with its state.
+    runtime = "runc"
+
     def __init__(self, directory: Path, run: Path | None = None) -> None:
-        """``run`` is where it keeps its state: the default, or ``/run`` for containers that a service has to find."""
+        """``run`` is where it keeps its state: the default, or ``/run`` for containers that a service has to find.
+
+        ``launcher`` is a command that starts runc.
+        """
         self._directory = directory
         self.run = run or directory / "run"
+        self.launcher: list[str] = []
         self.id = f"cotune-{uuid.uuid4().hex[:8]}"
         self.cgroup = f"/{self.id}"
         rootfs = directory / "bundle" / "rootfs"
@@ -128,7 +140,7 @@ class Runc:
         self._config.write_text(json.dumps(config))
 
     def __call__(self, *words: str) -> str:
-        command = ["runc", "--root", str(self.run / "runc"), *words]
+        command = [*self.launcher, self.runtime, "--root", str(self.run / self.runtime), *words]
         # a file, because the container's process keeps the standard output of `runc run`
         with open(self._directory / "output", "w+") as output:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
@@ -147,7 +159,7 @@ class Runc:
         self("delete", "--force", self.id)
 
     def close(self) -> None:
-        if (self.run / "runc" / self.id).exists():
+        if (self.run / self.runtime / self.id).exists():
             self.stop()
 
 
@@ -156,4 +168,29 @@ def runc(tmp_path: Path) -> Iterator[Runc]:
     if shutil.which("runc") is None or shutil.which("busybox") is None:
         pytest.skip("needs runc and a static busybox")
     with contextlib.closing(Runc(tmp_path / "runc")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def views_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the containers below."""
+    pytest.importorskip("pyfuse3", reason="needs the views extra")
+    if shutil.which("runc") is None or shutil.which("busybox") is None or not os.path.exists("/dev/fuse"):
+        pytest.skip("needs runc, a static busybox and /dev/fuse")
+    with serving(tmp_path_factory.mktemp("service")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", params=["attached", "wired", "hooked", "two", "nested"])
+def box(
+    request: pytest.FixtureRequest, views_service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
+    """A container with limits and views."""
+    from tests.containers.bundle import SHAPES, Bundle
+
+    shape = SHAPES[request.param]
+    if not parse_cpulist(shape.cpus) <= os.sched_getaffinity(0):
+        pytest.skip("needs two CPUs")
+    with contextlib.closing(Bundle(tmp_path_factory.mktemp("box"), shape)) as made:
+        made.begin(views_service)
         yield made

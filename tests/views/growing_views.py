@@ -9,8 +9,11 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
+
+import pyfuse3
 
 from cotune import fuse
 from cotune.host.cgroups import read_layout
@@ -51,14 +54,27 @@ class Growing:
         return self._snapshot
 
 
+class Counting(ViewFs):
+    """Counts the handles it gives out: direct ones, and those that are read from the page cache."""
+
+    handed: Counter[bool] = Counter()
+
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """See ViewFs."""
+        info = await super().open(inode, flags, ctx)
+        self.handed[bool(info.direct_io)] += 1
+        return info
+
+
 def main(mount: str, ttl: float) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM; then print how many handles were direct, and how many were not."""
     loop = fuse.make_loop("auto")
     subject: Any = SimpleNamespace(host=Growing(ttl))
     tree = Tree(VIEWS, lambda path: find_view(path) is not None)
-    operations = ViewFs(loop, tree, Groups(read_layout(RealKernel()), Policies().of), Callers(), subject, WINDOW)
+    operations = Counting(loop, tree, Groups(read_layout(RealKernel()), Policies().of), Callers(), subject, WINDOW)
     options = {"fsname=viewfs", "subtype=viewfs", "allow_other", "ro"}
     fuse.serve(operations, mount, options, loop, lambda: print("ready", flush=True))
+    print(operations.handed[True], operations.handed[False], flush=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ class Service:
         command = [*SERVE, "--state-dir", str(self.state), *options, str(self.mount)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
-        if not soon(lambda: self.recorded() or self.process.poll() is not None) or self.process.poll() is not None:
+        ended = self.process.poll
+        # a guest on a busy machine takes its time to start Python
+        if not soon(lambda: self.recorded() or ended() is not None, 120.0) or ended() is not None:
             self.close()
             pytest.fail(f"the service did not start: {self.log.read_text()}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cotune.cli.context import Cli, Line, command
-from viewfs.cli.options import MountedAt
+from viewfs.cli.options import MountedAt, point_of, static_files
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def register(app: typer.Typer) -> None:
         """
         from viewfs.attach import FILES, attach
         from viewfs.state import Record, open_book
-        from viewfs.static import StaticFiles
         from viewfs.targets import find_target
 
         files = tuple(only or FILES)
         book = open_book(cli.options.state_dir)
-        static = StaticFiles(run_directory(cli.options.state_dir))
+        point = point_of(mount)
+        static = static_files(point, run_directory(cli.options.state_dir))
         done: list[tuple[Target, Attached]] = []
         for target in [find_target(word) for word in containers]:
-            done.append((target, attach(target, str(mount.absolute()), files, static)))
-            book.put(Record(target, str(mount.absolute()), files))
+            done.append((target, attach(target, point, files, static)))
+            book.put(Record(target, point, files))
         record = [{**target._asdict(), **result._asdict()} for target, result in done]
         cli.emit("views.attach", {"attached": record}, lambda: _lines(done))
         return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from cotune.cli.context import Cli, command
-from viewfs.cli.options import MountedAt
+from viewfs.cli.options import MountedAt, point_of, static_files
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 
@@ -32,10 +32,10 @@ def register(app: typer.Typer) -> None:
         import sys
 
         from viewfs.hook import run_hook
-        from viewfs.static import StaticFiles
 
-        static = StaticFiles(run_directory(cli.options.state_dir))
-        files = run_hook(sys.stdin.read(), str(mount.absolute()), static)
+        point = point_of(mount)
+        static = static_files(point, run_directory(cli.options.state_dir))
+        files = run_hook(sys.stdin.read(), point, static)
         if cli.options.verbose:
             cli.note(f"bound {', '.join(files)}")
         return 0

@@ -25,6 +25,12 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--foreground", help="Stay in the foreground until SIGTERM or an unmount.")
         ] = False,
         loop: Annotated[str, typer.Option("--loop", metavar="KIND", help="Event loop: auto or trio.")] = "auto",
+        policies: Annotated[
+            Path | None, typer.Option("--policies", metavar="FILE", help="Policies, instead of /etc/cotune/views.yaml.")
+        ] = None,
+        compat: Annotated[
+            str, typer.Option("--compat", metavar="lxcfs", help="Print what lxcfs prints where no policy says else.")
+        ] = "",
     ) -> int:
         """Mount the views of all containers at MNT and serve them.
 
@@ -37,10 +43,16 @@ def register(app: typer.Typer) -> None:
             viewfs mount
 
             viewfs mount --foreground /run/cotune/views
+
+            viewfs mount --compat lxcfs
         """
-        from viewfs.service import run_directory, start
+        from cotune.errors import UsageError
+        from viewfs.service import Options, run_directory, start
         from viewfs.state import open_book
 
+        if compat not in ("", "lxcfs"):
+            raise UsageError(f"--compat knows no {compat}", "the only other service it can be like is lxcfs")
         state = cli.options.state_dir
-        start(point, run_directory(state), open_book(state), loop, foreground)
+        options = Options(loop, str(policies.absolute()) if policies else "", compat)
+        start(point, run_directory(state), open_book(state), options, foreground)
         return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cotune.cli.context import Cli, command
-from viewfs.cli.options import MountedAt
+from viewfs.cli.options import MountedAt, point_of, static_files
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 
@@ -44,14 +44,14 @@ def register(app: typer.Typer) -> None:
         import sys
 
         from cotune.errors import UsageError
-        from viewfs.static import StaticFiles
         from viewfs.wire import wire as wired
 
         try:
             config = json.load(sys.stdin)
         except ValueError as error:
             raise UsageError(f"standard input is no JSON: {error}", "viewfs wire < config.json") from None
-        kept = StaticFiles(run_directory(cli.options.state_dir)) if static else None
-        text = json.dumps(wired(config, str(mount.absolute()), cgroup, timens, static=kept), indent=2)
+        point = point_of(mount)
+        kept = static_files(point, run_directory(cli.options.state_dir)) if static else None
+        text = json.dumps(wired(config, point, cgroup, timens, static=kept), indent=2)
         cli.print([[("", text)]])
         return 0

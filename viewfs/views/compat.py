@@ -68,7 +68,7 @@ def _swaps(sources: Sources, container: Container) -> bytes:
 
 
 def _uptime(sources: Sources, container: Container) -> bytes:
-    return lxcfs.uptime(sources.host.boottime(), container.starttime, sources.group.times())
+    return lxcfs.uptime(sources.host.boottime(), container.starttime, sources.group.usage())
 
 
 def _diskstats(sources: Sources, _container: Container) -> bytes:

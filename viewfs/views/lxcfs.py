@@ -224,10 +224,9 @@ def stat_view(view: CpuView, size: int, host: HostStat) -> bytes:
     return b"".join(lines) + b"".join(host.others.values())
 
 
-def uptime(boottime: float, starttime: int, times: GroupTimes | None) -> bytes:
-    """/proc/uptime; idle time is that of one CPU."""
+def uptime(boottime: float, starttime: int, busy: float) -> bytes:
+    """/proc/uptime; idle time is that of one CPU that was ``busy`` so many seconds."""
     age = boottime - starttime / TICKS
-    busy = sum(busy.total for busy in times.by_cpu.values()) if times else 0.0
     return b"%.2f %.2f\n" % (age, age - busy if age >= busy else age)
 
 
