@@ -16,6 +16,7 @@ from cotune.knobs import section
 from cotune.knobs.base import Knob
 from cotune.model import Refusal, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
+from cotune.resolve.values import resolve_value
 
 #: First kernel whose ext4 knows no noacl and nouser_xattr (fs/ext4/super.c).
 _ALWAYS_ATTRIBUTES = (6, 0)
@@ -173,8 +174,8 @@ class MountResolver:
             self.out.refusals.append(Refusal(text, ("force",), f"mount:{mount.point}"))
 
     def _want(self, knob: Knob, target: Target, value: Any, place: tuple[Any, ...]) -> Setting:
-        wanted = knob.type.resolve(value, self.host.context)
-        setting = Setting(target, wanted, self.profile.origin(*place))
+        origin = self.profile.origin(*place)
+        setting = Setting(target, resolve_value(knob.type, value, self.host, origin), origin)
         self.add(setting)
         return setting
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune.errors import CotuneError, PlanRefused, RollbackIncomplete
+from cotune.errors import CotuneError, PlanRefused, RollbackIncomplete, Unsupported
 from cotune.host.facts import Host
 from cotune.journal import Journal
 from cotune.planning import Options
@@ -251,3 +251,14 @@ def test_a_group_that_cannot_be_made_leaves_none_behind(tmp_path: Path, number: 
 
 def _path(path: str) -> str:
     return path if path.startswith("/") else f"{ROOT}/{path}"
+
+
+def test_a_rollback_that_cannot_tell_the_boot_does_nothing(tmp_path: Path) -> None:
+    """Every transaction would look like one of another boot, of which nothing is left to undo."""
+    lab = Lab(tmp_path, "mainline-v1")
+    lab.apply("host: {sysctl: {vm.swappiness: 10}}\n")
+    with pytest.raises(Unsupported, match="boot_id cannot be read"):
+        lab.rollback(Fault(1, "read", "*/boot_id", number=errno.EIO))
+    assert lab.read("/proc/sys/vm/swappiness") == "10"
+    assert lab.rollback().left == []
+    assert lab.read("/proc/sys/vm/swappiness") == "60"
