@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cotune.controls.mounts import NEED_FEATURES, project_value
+from cotune.controls.mounts import NEED_FEATURES, PER_MOUNT, project_value
 from cotune.errors import Origin, PlanRefused
 from cotune.host.devices import NoSuchDevice, find_disks
 from cotune.host.facts import Host
@@ -69,7 +69,9 @@ class MountResolver:
                 reason = f"this kernel ({self.host.release}) always has them and knows no no{name}"
                 self._unsupported(f"mount:{mount.point}", knob.key, reason, "", self.profile.origin(*place))
                 continue
-            self._one_superblock(mount, name, self._want(knob, option_target(knob, mount.point), value, place))
+            setting = self._want(knob, option_target(knob, mount.point), value, place)
+            if name not in PER_MOUNT:
+                self._one_superblock(mount, name, setting)
 
     def _one_superblock(self, mount: Mount, name: str, setting: Setting) -> None:
         """All mounts of one file system share its options."""
