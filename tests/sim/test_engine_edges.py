@@ -262,3 +262,21 @@ def test_a_rollback_that_cannot_tell_the_boot_does_nothing(tmp_path: Path) -> No
     assert lab.read("/proc/sys/vm/swappiness") == "10"
     assert lab.rollback().left == []
     assert lab.read("/proc/sys/vm/swappiness") == "60"
+
+
+@pytest.mark.parametrize("number", range(1, 20))
+def test_a_rollback_that_reads_badly_never_claims_too_much(tmp_path: Path, number: int) -> None:
+    """Whichever single file cannot be read: what is not put back is named."""
+    lab = Lab(tmp_path, "mainline-v2")
+    lab.kernel.mkdir(f"{ROOT}/g")
+    lab.apply("groups: {g: {match: {cgroup: g}, cpu: {quota: 4}, memory: {high: 6GiB}}}\n")
+    undone = lab.rollback(Fault(number, "op", "/sys/*", number=errno.EINVAL))
+    originals = lab.read("g/cpu.max") == "max 100000", lab.read("g/memory.high") == "max"
+    assert len(undone.left) == originals.count(False), undone.left
+
+
+def test_a_group_that_rmdir_does_not_find_but_is_there_is_named(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, "mainline-v1")
+    lab.apply("groups: {g: {match: {cgroup: made}, create: true, cpu: {shares: 5}}}\n")
+    [left] = lab.rollback(Fault(1, "rmdir", number=errno.ENODEV)).left
+    assert f"cgroup {ROOT}/cpu/made kept" in left
