@@ -213,7 +213,8 @@ def remove_group(host: Host, directory: str) -> OSError | None:
             remove(directory)
             return None
         except OSError as error:
-            if error.errno in VANISHED or (directory == POINT and error.errno == errno.EINVAL):
+            gone = error.errno in VANISHED and not host.kernel.exists(directory)
+            if gone or (directory == POINT and error.errno == errno.EINVAL):
                 return None  # somebody else has removed or unmounted it
             if error.errno != errno.EBUSY or time.monotonic() > deadline or _is_used(host, directory):
                 return error

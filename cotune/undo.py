@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from cotune.controls import CONTROLS
@@ -298,12 +298,13 @@ class _Undo:
         )
 
     def _verify(self, entries: list[Entry], written: set[Key], failed: set[Key]) -> None:
-        back = [
-            e._replace(new=e.old if e.old is not None else _substitute(e)) for e in entries if e.target.key in written
-        ]
-        for entry, read in mismatches(self.host, back, failed):
+        """Read back every original, those that were not ``written`` too: they should have been right already."""
+        back = [e._replace(new=e.old if e.old is not None else _substitute(e)) for e in entries]
+        back = [e for e in back if e.target.key in written or e.target.part not in _without_file(e)]
+        for entry, read in mismatches(self.host, back, failed | self.kept):
             self._leave(entry, f"reads {_shown(read)}, not {_shown(entry.new)}")
-        self.result.restored.extend(entry for entry in back if entry.target.key not in self.kept | failed)
+        done = written - self.kept - failed
+        self.result.restored.extend(entry for entry in back if entry.target.key in done)
 
     def _finish(self) -> None:
         state = PARTIAL if self.result.left else ROLLED_BACK
@@ -362,6 +363,12 @@ def _is_of_another_state(entry: Entry, transaction: Transaction, combined: dict[
     before = next((e for e in same_unit if e.target.part == "scheduler"), None)
     first = combined.get(before.target.key) if before else None
     return first is not None and before is not None and first.old != before.old
+
+
+def _without_file(entry: Entry) -> Collection[str]:
+    """The parts of a value's control that may have no file now, or none at all."""
+    control = CONTROLS[entry.target.control]
+    return {*control.transient, *control.hidden}
 
 
 def _substitute(entry: Entry) -> Value | None:

@@ -11,6 +11,8 @@ TUNABLES = {
     "bfq": ("low_latency", "slice_idle", "strict_guarantees"),
     "kyber": ("read_lat_nsec", "write_lat_nsec"),
 }
+#: Other names the kernel takes → the one it shows (block/elevator.c).
+_ALIASES: dict[Value, str] = {"deadline": "mq-deadline"}
 
 
 class Queue(Control):
@@ -38,11 +40,12 @@ class Queue(Control):
         return active[0] if active else text.strip()
 
     def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
-        return "mq-deadline" if value == "deadline" else value
+        return _ALIASES.get(value, value) if part == "scheduler" else value
 
     def comes_later(self, part: str, old: Values, wanted: Wanted) -> bool:
-        scheduler = wanted.get("scheduler")
-        return scheduler != old.get("scheduler") and part.removeprefix("iosched/") in TUNABLES.get(str(scheduler), ())
+        name = str(wanted.get("scheduler"))
+        scheduler = _ALIASES.get(name, name)
+        return scheduler != old.get("scheduler") and part.removeprefix("iosched/") in TUNABLES.get(scheduler, ())
 
     def settle(self, old: Values, wanted: Wanted, context: ValueContext) -> Values:
         new = super().settle(old, wanted, context)
@@ -70,9 +73,10 @@ class QueueNumber(Control):
 
     scope = "block"
 
-    def __init__(self, name: str, part: Part) -> None:
+    def __init__(self, name: str, part: Part, causes: dict[str, str] | None = None) -> None:
         super().__init__(part)
         self.name = name
+        self.causes = causes or {}
 
 
 class ReadAhead(QueueNumber):
@@ -83,8 +87,8 @@ class ReadAhead(QueueNumber):
         return int(value) // page * page
 
 
-def _number(name: str) -> QueueNumber:
-    return QueueNumber(f"block.{name}", Part(name, f"block.{name}", {"any": name}))
+def _number(name: str, causes: dict[str, str] | None = None) -> QueueNumber:
+    return QueueNumber(f"block.{name}", Part(name, f"block.{name}", {"any": name}), causes)
 
 
 CONTROLS: tuple[Control, ...] = (
@@ -99,5 +103,6 @@ CONTROLS: tuple[Control, ...] = (
     ),
     QueueNumber("block.wbt", Part("wbt_lat_usec", "block.wbt_lat_usec", {"any": "wbt_lat_usec"})),
     ReadAhead("block.read_ahead", Part("read_ahead_kb", "block.read_ahead_kb", {"any": "read_ahead_kb"})),
-    *(_number(name) for name in ("rq_affinity", "nomerges", "max_sectors_kb", "iostats", "add_random")),
+    *(_number(name) for name in ("rq_affinity", "nomerges", "iostats", "add_random")),
+    _number("max_sectors_kb", {"EINVAL": "less than a page, or more than queue/max_hw_sectors_kb"}),
 )

@@ -142,6 +142,17 @@ class BfqWeightV2(BfqWeight):
     v2 = ""
 
 
+class BfqClass(Control):
+    """RUE ``blkio.bfq.ioprio_class``: 1 rt, 2 be, 3 idle."""
+
+    name = "io.bfq_ioprio_class"
+    controller = "blkio"
+    causes = {"EINVAL": "not 1 to 3", "ERANGE": "not 1 to 3"}
+
+    def show(self, part: str, value: Value) -> str:
+        return {1: "rt", 2: "be", 3: "idle"}.get(int(value), str(value))
+
+
 class IoLatency(Control):
     """``io.latency``: ``MAJ:MIN target=µs``; no row means no target, kept as 0."""
 
@@ -320,5 +331,8 @@ CONTROLS: tuple[Control, ...] = (
     ),
     BfqWeight(Part("bfq_weight", "io.bfq_weight", {"v1": "blkio.bfq.weight"}, 100, at_root=False)),
     BfqWeightV2(Part("bfq_weight", "io.bfq_weight", {"v2": "io.bfq.weight"}, 100, at_root=False)),
+    BfqClass(
+        Part("bfq_ioprio_class", "io.bfq_ioprio_class", {"v1": "blkio.bfq.ioprio_class"}, 2, at_root=False),
+    ),
     IoLatency(Part("target", "io.latency.target", {"v2": "io.latency"}, 0, at_root=False)),
 )

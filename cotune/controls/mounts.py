@@ -23,9 +23,10 @@ EXT4_NUMBERS = {
     "resgid": 0,
 }
 """ext4 options with a number → the number in force when nothing shows one. ``init_itable`` is -1 when it is off."""
-EXT4_WORDS = {"errors": "continue", "data": "ordered"}
+EXT4_WORDS = {"errors": "continue", "data": "ordered", "atime": "relatime"}
 """ext4 options with a word → the usual one. ``data`` is empty on a file system without a journal."""
 EXT4_FLAGS = {
+    "diratime": True,
     "barrier": True,
     "lazytime": False,
     "delalloc": True,
@@ -49,6 +50,8 @@ EXT4_OFF = {"dioread_lock": "dioread_nolock"}
 """Words that switch a flag off and are not just its name with ``no`` before it (4.19 knows no other)."""
 EXT4_DEFAULTS: dict[str, Value] = {**{k: int(v) for k, v in EXT4_FLAGS.items()}, **EXT4_NUMBERS, **EXT4_WORDS}
 """ext4 option → its value when nobody asked for another."""
+PER_MOUNT = ("atime", "diratime")
+"""Options of a mount, not of the file system: other mounts of it can have other ones."""
 #: Options that only a mount can change; a remount refuses them, or accepts them and changes nothing.
 _MOUNT_ONLY = ("data", "journal_checksum", "mbcache", "dax")
 _OF_THE_JOURNAL = ("data", "journal_checksum", "journal_async_commit", "commit", "journal_ioprio")
@@ -79,6 +82,8 @@ class Ext4(Control):
     def format(self, part: str, value: Value, row: str | None) -> str:
         if part == "init_itable" and value == -1:
             return "noinit_itable"
+        if part == "atime":
+            return str(value)
         if part not in EXT4_FLAGS:
             return f"{part}={value}"
         off = {name: word for word, name in EXT4_OFF.items()}

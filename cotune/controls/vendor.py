@@ -7,7 +7,7 @@ from cotune.controls.cpu import CpuNumber, Cpuset
 from cotune.controls.memory import MemoryNumber, both_versions
 from cotune.knobs.base import ValueContext
 from cotune.knobs.mm import PAGECACHE_SWITCH, REAPER
-from cotune.units import human_size
+from cotune.units import human_duration, human_size
 
 
 class QosLevel(CpuNumber):
@@ -26,18 +26,37 @@ class QosLevel(CpuNumber):
 
 
 class PagecacheLimit(Limit):
-    """ANCK page cache limit of a group: a size, kept exactly as written, its switch and its manner."""
+    """ANCK page cache limit of a group: a size, kept exactly as written, its switch and its manner.
+
+    The interval of 6.6 is kept in µs here and in ms by the file.
+    """
 
     name = "memory.pagecache_limit"
     controller = "memory"
     causes = {"EINVAL": "the size is above the memory limit or above the parent's size"}
 
+    def parse(self, part: str, text: str, row: str | None) -> Value:
+        return int(text) * _MS if part == _INTERVAL else int(text)
+
+    def format(self, part: str, value: Value, row: str | None) -> str:
+        return str(int(value) // _MS if part == _INTERVAL else value)
+
+    def canonical(self, part: str, value: Value, context: ValueContext) -> Value:
+        return -(-int(value) // _MS) * _MS if part == _INTERVAL else value
+
     def show(self, part: str, value: Value) -> str:
-        return human_size(int(value)) if part == "size" and value else str(value)
+        if part == _INTERVAL:
+            return human_duration(int(value))
+        return human_size(int(value)) if part in ("size", "reclaim_bytes") and value else str(value)
 
     def looser(self, old: Values, new: Values) -> Values:
         wider = super().looser(old, new)
         return {part: wider[part] if part == "size" else value for part, value in new.items()}
+
+
+_INTERVAL, _MS = "reclaim_interval", 1000
+#: part → its file, where that has another name
+_PAGECACHE_FILES = {_INTERVAL: "reclaim_interval_ms"}
 
 
 class CoveringNumber(MemoryNumber):
@@ -153,10 +172,10 @@ CONTROLS: tuple[Control, ...] = (
             Part(
                 part,
                 f"memory.pagecache_limit.{part}",
-                both_versions(f"memory.pagecache_limit.{part}"),
+                both_versions(f"memory.pagecache_limit.{_PAGECACHE_FILES.get(part, part)}"),
                 gate=_PAGECACHE,
             )
-            for part in ("enable", "size", "sync")
+            for part in ("enable", "size", "sync", "reclaim_bytes", _INTERVAL)
         )
     ),
     ReapBackground(

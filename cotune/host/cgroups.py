@@ -111,6 +111,19 @@ def find_groups(kernel: Kernel, hierarchies: Iterable[Hierarchy], pattern: str) 
     return sorted(path for path in found if path or not is_pattern(pattern))
 
 
+def matches(path: str, pattern: str) -> bool:
+    """Whether a group path fits a pattern, as :func:`find_groups` would find it."""
+    return _fits(path.split("/"), clean_group(pattern).split("/"))
+
+
+def _fits(names: list[str], parts: list[str]) -> bool:
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or _fits(names[1:], parts)
+    return fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
+
+
 def descendants(kernel: Kernel, hierarchy: Hierarchy, group: str) -> list[str]:
     """Every group below ``group`` in one hierarchy, parents before children."""
     return [path for path in _walk(kernel, hierarchy.point, group, ["**"]) if path != group]

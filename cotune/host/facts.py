@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from cotune.errors import Unsupported
 from cotune.host.cgroups import CgroupLayout, read_layout
 from cotune.kernel.port import Kernel
 from cotune.knobs.base import ValueContext
@@ -12,6 +13,7 @@ from cotune.units import parse_cpulist
 
 # x86-64 and arm64 with 4 KiB pages; the kernel's own number is asked for below the running root
 _PAGE_SIZE = 4096
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 @dataclass
@@ -32,8 +34,16 @@ class Host:
 
     @cached_property
     def boot_id(self) -> str:
-        """Identifier of this boot: kernel state does not outlive it."""
-        return self.text("/proc/sys/kernel/random/boot_id")
+        """Identifier of this boot: kernel state does not outlive it. Empty where there is no such file.
+
+        Raises Unsupported when it cannot be read: every transaction would then count as one of another boot.
+        """
+        try:
+            return self.kernel.read(_BOOT_ID).strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise Unsupported(f"{_BOOT_ID} cannot be read: {error.strerror}", "nothing was changed") from None
 
     @cached_property
     def boot_words(self) -> frozenset[str]:

@@ -6,7 +6,15 @@ import contextlib
 from typing import NamedTuple
 
 from cotune.controls.base import Value
-from cotune.controls.mounts import EXT4_DEFAULTS, EXT4_FLAGS, EXT4_NUMBERS, EXT4_OFF, EXT4_WORDS, PROJECT_QUOTA
+from cotune.controls.mounts import (
+    EXT4_DEFAULTS,
+    EXT4_FLAGS,
+    EXT4_NUMBERS,
+    EXT4_OFF,
+    EXT4_WORDS,
+    PER_MOUNT,
+    PROJECT_QUOTA,
+)
 from cotune.kernel.port import Kernel, Mount
 
 
@@ -59,7 +67,8 @@ def ext4_options(kernel: Kernel, mount: Mount) -> dict[str, Value]:
 
     ``/proc/fs/ext4/DEV/options`` shows every state; ``/proc/mounts`` hides defaults (fs/ext4/super.c
     _ext4_show_options). lazytime is a flag of the VFS and stands in the mount table only; prjquota is shown where
-    limits are not enforced, too. Linux 6.1 puts a comma where a line should end.
+    limits are not enforced, too. Linux 6.1 puts a comma where a line should end. Access times are a matter of the
+    mount: ``strictatime`` is what is in force where neither of the other words stands.
     """
     shown = _options_file(kernel, mount)
     options = dict(EXT4_DEFAULTS)
@@ -69,7 +78,7 @@ def ext4_options(kernel: Kernel, mount: Mount) -> dict[str, Value]:
         name, _, value = word.partition("=")
         if name in EXT4_NUMBERS and value.isdecimal():
             options[name] = int(value)
-        elif name in EXT4_WORDS and value:
+        elif name in EXT4_WORDS and name not in PER_MOUNT and value:
             options[name] = value
         elif word == "noinit_itable":
             options["init_itable"] = -1
@@ -81,6 +90,8 @@ def ext4_options(kernel: Kernel, mount: Mount) -> dict[str, Value]:
             options[EXT4_OFF[word]] = 0
         elif word.removeprefix("no") in EXT4_FLAGS:
             options[word.removeprefix("no")] = 0
+    options["atime"] = next((word for word in mount.options if word in ("noatime", "relatime")), "strictatime")
+    options["diratime"] = int("nodiratime" not in mount.options)
     with contextlib.suppress(OSError):
         options["prjquota"] = int(kernel.quota_enforced(mount.point))
     return options

@@ -30,6 +30,7 @@ _ANCK = "an ANCK kernel (Alibaba Cloud Linux or Anolis: 4.19, 5.10 or 6.6)"
 _ANCK_510 = "an ANCK kernel, 5.10 or 6.6"
 _IDENTITY = "an ANCK kernel with group identity (4.19.91-24 or 5.10.46-7 and later)"
 _ANCK_66 = "an ANCK 6.6 kernel (CONFIG_GROUP_IDENTITY)"
+_ANCK_66_ONLY = "an ANCK 6.6 kernel"
 _HT_AWARE = "an ANCK 6.6 kernel (CONFIG_SCHED_CORE, CONFIG_CFS_BANDWIDTH)"
 _PAGECACHE = "an ANCK kernel, 5.10.134-14 or later, or 6.6"
 _TALK = "an ANCK 4.19 build with per-memcg dirty limits (known from a talk of 2020, not in the public source)"
@@ -111,6 +112,8 @@ NEEDS: dict[str, Need] = {
     "memory.pagecache_limit.enable": Need(_PAGECACHE),
     "memory.pagecache_limit.size": Need(_PAGECACHE),
     "memory.pagecache_limit.sync": Need(_PAGECACHE),
+    "memory.pagecache_limit.reclaim_bytes": Need(_ANCK_66_ONLY),
+    "memory.pagecache_limit.reclaim_interval": Need(_ANCK_66_ONLY),
     "memory.qos_level": Need(_OPENEULER),
     "memory.high_async_ratio": Need(_OPENEULER),
     "memory.pagecache_max_ratio": Need(_TENCENT),
@@ -128,6 +131,7 @@ NEEDS: dict[str, Need] = {
     "io.weight": Need(_COST),
     "io.weight.weight": Need(_COST),
     "io.bfq_weight": Need("bfq: modprobe bfq (CONFIG_IOSCHED_BFQ, CONFIG_BFQ_GROUP_IOSCHED), then scheduler: bfq"),
+    "io.bfq_ioprio_class": Need(_RUE, "io.bfq_weight"),
     "io.latency.target": Need(
         "Linux 4.19 or later built with CONFIG_BLK_CGROUP_IOLATENCY",
         "io.throttle.read_iops",
@@ -146,6 +150,7 @@ NEEDS: dict[str, Need] = {
     "host.memory.reaper": Need(_ANCK),
     "host.memory.kidled": Need(_ANCK),
     "host.memory.kidled.use_hierarchy": Need("an ANCK 4.19 kernel (later ones have scan_target in its place)"),
+    "host.memory.kidled.scan_target": Need("an ANCK kernel, 5.10 or 6.6 (4.19 has use_hierarchy in its place)"),
     "host.memory.pagecache_limit": Need(_PAGECACHE),
     "kernel.sched_core": Need("an Anolis kernel, 5.10 or later, built with CONFIG_SCHED_CORE"),
     "kernel.sched_bvt_place_epsilon": Need(_IDENTITY),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from cotune.importing.effects import Effect, Made, Mounted, Remount, UnitProperty, Write
+from cotune.importing.effects import Effect, Made, Mounted, Remount, ResctrlMounted, UnitProperty, Write
 from cotune.importing.expand import Field, Unresolved
 from cotune.resolve.host import sysctl_path
 
@@ -34,7 +34,7 @@ REASONS = {
     "chrt": "the scheduling policy of a process is no setting of a profile",
     "cpupower": "CPU frequency is no setting of a profile",
     "eval": "what eval runs is known only when the script runs",
-    "exec": "another program takes the place of the script",
+    "exec": "another program takes the place of the script, or a descriptor is opened, which is not followed",
     "ionice": "the IO priority of a process is no setting of a profile; io.throttle bounds a group",
     "modprobe": "a profile loads no modules",
     "nice": "the nice value of a process is no setting of a profile; cpu.shares weighs a group",
@@ -109,12 +109,7 @@ def _unescaped(text: str) -> str:
 
 
 def sysctl(arguments: Sequence[str], line: int) -> Iterator[Effect]:
-    """``sysctl [-w] name=value …``; a name alone only prints. Raises Unresolved."""
-    for word in arguments:
-        if re.match(r"-[a-zA-Z]*p", word) or word in ("--load", "--system") or word.startswith("--load="):
-            raise Unresolved(
-                "its settings are in a file of sysctl.d(5), which is not read: import them as sysctl -w lines"
-            )
+    """``sysctl [-w] name=value …``; a name alone only prints."""
     for word in arguments:
         name, equals, value = word.partition("=")
         if not word.startswith("-") and equals:
@@ -159,6 +154,8 @@ def mount(arguments: Sequence[str], line: int) -> Iterator[Effect]:
         raise Unresolved("which mount point it means is known only on the host")
     elif kind in ("cgroup", "cgroup2"):
         yield Mounted(line, places[-1], 1 if kind == "cgroup" else 2)
+    elif kind == "resctrl" and places[-1].rstrip("/") == "/sys/fs/resctrl":
+        yield ResctrlMounted(line, tuple(options))
     else:
         raise Unresolved("a profile mounts nothing; it changes options of what is mounted")
 

@@ -47,7 +47,14 @@ class Mounted(NamedTuple):
     version: int
 
 
-Effect = Write | Made | Remount | UnitProperty | Mounted
+class ResctrlMounted(NamedTuple):
+    """resctrl mounted by the script, with its options."""
+
+    line: int
+    options: tuple[str, ...]
+
+
+Effect = Write | Made | Remount | UnitProperty | Mounted | ResctrlMounted
 
 
 class Unread(NamedTuple):

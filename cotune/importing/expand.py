@@ -138,12 +138,19 @@ class Expander:
         except Unresolved:
             if part.default is None or isinstance(self.variables.get(part.text), Unresolved):
                 raise
-            return self._default(part.text, part.default)
-        return self.single(part.default) if part.default is not None and not field.text else field
+            return self._default(part, part.default)
+        if part.default is None or field.text:
+            return field
+        return self._kept(part, self.single(part.default))
 
-    def _default(self, name: str, default: tuple[Part, ...]) -> Field:
+    def _default(self, part: Part, default: tuple[Part, ...]) -> Field:
         field = self.single(default)
-        self.remark(f"${name} is taken to be unset: its default is {field.text!r}")
+        self.remark(f"${part.text} is taken to be unset: its default is {field.text!r}")
+        return self._kept(part, field)
+
+    def _kept(self, part: Part, field: Field) -> Field:
+        if part.assigns:
+            self.variables[part.text] = field
         return field
 
 

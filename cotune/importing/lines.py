@@ -27,7 +27,7 @@ from cotune.importing.shell import (
     Simple,
     parse,
 )
-from cotune.importing.simple import Beyond, End, KnownFunction, Output, SimpleReader
+from cotune.importing.simple import NOT_FOLLOWED, Beyond, End, KnownFunction, Output, SimpleReader
 
 MAX_ITERATIONS = 1000
 _MOST_COMMANDS = 50_000
@@ -50,6 +50,9 @@ class Reader(SimpleReader):
         except End:
             if any(line.strip() and not line.strip().startswith("#") for line in self.lines[self.line :]):
                 self.note(self.line, "the script ends here; what follows is not read")
+        for line in self.files.only_at_boot():
+            self.line = line
+            self.list_unread(NOT_FOLLOWED)
 
     def script(self, source: str, line: int) -> None:
         script = parse(source, line, self.depth)

@@ -15,11 +15,13 @@ _SINGLE = {"/dev/cpuset": 1, "/dev/cpuctl": 1, "/dev/memcg": 1, "/dev/blkio": 1}
 #: Files that take processes.
 TASK_FILES = ("/cgroup.procs", "/tasks", "/cgroup.threads")
 _QUEUE = re.compile(r"/sys/(?:block|class/block)/([^/]+)/queue/(.+)")
+_JOURNAL = re.compile(r"/proc/fs/jbd2/([^/]+)-\d+/([^/]+)")
 _KERNEL = re.compile(r"/(?:proc|sys)(?:/|\Z)")
 
 
 class Place(NamedTuple):
-    """``kind`` is ``sysctl``, ``block`` or ``cgroup``; ``name`` the sysctl, disk or group; ``file`` the rest.
+    """``kind`` is ``sysctl``, ``block``, ``journal`` or ``cgroup``; ``name`` the sysctl, disk or group; ``file`` the
+    rest.
 
     ``version`` is that of the cgroup hierarchy.
     """
@@ -47,6 +49,8 @@ def find_place(path: str, mounted: Mapping[str, int]) -> Place | None:
         return Place("sysctl", name, path.rpartition("/")[2])
     if match := _QUEUE.fullmatch(path):
         return Place("block", match[1], match[2])
+    if match := _JOURNAL.fullmatch(path):
+        return Place("journal", match[1].replace("!", "/"), match[2])
     directory, _, file = path.rpartition("/")
     found = cgroup_of(directory, mounted)
     return Place("cgroup", found[0], file, found[1]) if found else None

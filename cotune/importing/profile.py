@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import Write as PartWrite
-from cotune.importing.effects import Effect, Made, Remount, UnitProperty, Unread, Write
-from cotune.importing.expand import Unresolved
+from cotune.importing.effects import Effect, Made, Remount, ResctrlMounted, UnitProperty, Unread, Write
+from cotune.importing.expand import Field, Unresolved
 from cotune.importing.lines import Reader
 from cotune.importing.places import TASK_FILES, cgroup_of, find_place
 from cotune.importing.record import printable
+from cotune.importing.resctrl import POINT, Classes, inside
 from cotune.importing.units import unit_meaning
 from cotune.importing.values import Meaning, host_meaning, meanings, written
 from cotune.knobs.base import Knob
-from cotune.knobs.types import Boolean
+from cotune.knobs.types import Boolean, Words
 from cotune.profile.patterns import cgroup_problem, has_wildcard, majmin_problem, unit_problem
 from cotune.profile.schema import API_VERSION, KIND, section
 from cotune.yamltext import Noted, render
@@ -28,6 +29,8 @@ _MOST_LISTED = 50
 #: More would not fit into a profile.
 _MOST_VALUES = 2000
 _MOST_GROUPS = 500
+#: Options that leave a mount as it is, where it can be written to.
+_AS_MOUNTED = ("rw", "defaults")
 #: Files that cotune takes care of by itself.
 _NOT_NEEDED = {"cgroup.subtree_control": "cotune enables the controllers a profile needs"}
 _ORDER = ("cpu", "memory", "pids", "io")
@@ -107,6 +110,9 @@ class _Builder:
         self.mounts: dict[str, _Resource] = {}
         self.groups: dict[str, _Resource] = {}
         self.units: dict[str, _Resource] = {}
+        #: device of an ext4 file system → what its journal is given
+        self.journals: dict[str, _Resource] = {}
+        self.resctrl = Classes()
         self.moves: list[tuple[int, str, str]] = []
         self.values = 0
 
@@ -124,6 +130,8 @@ class _Builder:
                 self._remount(effect)
             elif isinstance(effect, UnitProperty):
                 self._unit(effect)
+            elif isinstance(effect, ResctrlMounted):
+                self.resctrl.mount(effect.options, effect.line)
         except Unresolved as why:
             self._unread(effect.line, str(why))
 
@@ -135,6 +143,10 @@ class _Builder:
 
     def _write(self, effect: Write) -> None:
         path, text = effect.path.text, effect.text
+        if inside(path):
+            self._no_pattern(effect.path)
+            self.resctrl.write(path, text, effect.line)
+            return
         if (meaning := host_meaning(path, text)) is not None:
             self._hold(self.host, "the host", meaning, effect.line, text)
             return
@@ -153,11 +165,20 @@ class _Builder:
             source = f"{place.file} {text}"
             if place.kind == "sysctl" or meaning.knob.section == "host":
                 self._hold(self.host, "the host", meaning, effect.line, text)
+            elif place.kind == "journal":
+                self._no_pattern(effect.path)
+                resource = self.journals.setdefault(f"/dev/{place.name}", _Resource())
+                self._hold(resource, place.name, meaning, effect.line, source)
             elif meaning.knob.section == "block":
                 match = ("device", place.name) if place.kind == "block" else ("majmin", meaning.row or "")
                 self._hold(self._disk(*match, effect.path.wild), match[1], meaning, effect.line, source)
             else:
                 self._hold(self._group(place.name, effect.path.wild), place.name, meaning, effect.line, source)
+
+    @staticmethod
+    def _no_pattern(path: Field) -> None:
+        if path.wild or not path.text.isprintable():
+            raise Unresolved(f"which files {path.text[:60]!r} matches is known only on the host")
 
     def _disk(self, key: str, name: str, wild: bool) -> _Resource:
         if not name.isprintable() or (has_wildcard(name) and not wild):
@@ -177,6 +198,11 @@ class _Builder:
         self.moves.append((line, group, text if text.isascii() and text.isdecimal() else "PID"))
 
     def _made(self, effect: Made) -> None:
+        if inside(effect.path.text):
+            self._no_pattern(effect.path)
+            if effect.path.text != POINT:
+                self.resctrl.make(effect.path.text, effect.line)
+            return
         found = cgroup_of(effect.path.text, self.reader.mounted)
         if found is None:
             raise Unresolved(f"{effect.path.text[:80]} is no cgroup: a profile makes no other directories")
@@ -193,6 +219,9 @@ class _Builder:
         if not effect.point.isprintable():
             raise Unresolved("the name of the mount point cannot stand in a profile")
         for option in effect.options:
+            if option in _AS_MOUNTED:
+                self.reader.note(effect.line, f"{option} is left out: a profile does not change what may be written")
+                continue
             try:
                 knob, value = _mount_option(option)
             except KeyError:
@@ -255,7 +284,11 @@ class _Builder:
                 _enter(block, name.split(".")[1:], value)
             blocks.append(block)
         mounts = [self._mount(point, resource) for point, resource in self.mounts.items()]
-        return found | {key: value for key, value in (("block", blocks), ("mounts", mounts)) if value}
+        for device, resource in self.journals.items():
+            values = {k.rpartition(".")[2]: value for k, value in self._entries(resource.held.values()).items()}
+            mounts.append({"match": {"device": device}, "jbd2": values})
+        more = {"resctrl": self.resctrl.data(), "block": blocks, "mounts": mounts}
+        return found | {key: value for key, value in more.items() if value}
 
     def _mount(self, point: str, resource: _Resource) -> dict[str, Any]:
         options = {key.partition(".")[2]: value for key, value in self._entries(resource.held.values()).items()}
@@ -331,11 +364,13 @@ def _free_name(place: str, taken: dict[str, Any]) -> str:
 
 
 @cache
-def _mount_words() -> dict[str, tuple[Knob, int]]:
-    """ext4 mount options without a value, as the kernel spells them → the knob and what they say."""
-    knobs = [knob for knob in section("mount").values() if CONTROLS[knob.control].scope == "mount"]
-    flags = [knob for knob in knobs if isinstance(knob.type, Boolean)]
-    return {CONTROLS[knob.control].format(knob.part, on, None): (knob, on) for knob in flags for on in (0, 1)}
+def _mount_words() -> dict[str, tuple[Knob, int | str]]:
+    """ext4 mount options of few values, as the kernel spells them → the knob and what they say."""
+    found: dict[str, tuple[Knob, int | str]] = {}
+    for knob in section("mount").values():
+        values = (0, 1) if isinstance(knob.type, Boolean) else knob.type.words if isinstance(knob.type, Words) else ()
+        found |= {CONTROLS[knob.control].format(knob.part, value, None): (knob, value) for value in values}
+    return found
 
 
 def _mount_option(option: str) -> tuple[Knob, int | str]:

@@ -10,11 +10,16 @@ from cotune.importing import commands
 from cotune.importing.conditions import Outcome, Truth, judge
 from cotune.importing.effects import Write
 from cotune.importing.expand import Expander, Field, Unresolved, Value, Variables
+from cotune.importing.files import SettingFiles, loads
 from cotune.importing.places import TASK_FILES, clean_path, is_kernel_path
 from cotune.importing.record import MOST_TEXT, Record, printable
 from cotune.importing.shell import Assignment, Redirect, Simple
 from cotune.importing.tokens import MAX_DEPTH, Word
+from cotune.resolve.host import sysctl_path
 
+NOT_FOLLOWED = "it changes a file of the configuration, which is not followed"
+#: What makes find do more than print.
+_FIND_ACTIONS = ("-exec", "-execdir", "-ok", "-okdir", "-delete", "-fprint", "-fprintf", "-fls")
 #: What a command prints, None when that is not known or of no interest.
 Output = Field | Unresolved | None
 
@@ -43,6 +48,7 @@ class SimpleReader(Record, ABC):
         super().__init__(source)
         self.variables = Variables()
         self.functions: dict[str, KnownFunction] = {}
+        self.files = SettingFiles()
         #: levels of nested ``sh -c``, and of bodies that are taken because a file is taken to exist
         self.depth, self.assumed = 0, 0
 
@@ -149,6 +155,9 @@ class SimpleReader(Record, ABC):
         if name == "tee":
             self._tee(arguments, problem, given)
             return Outcome(Truth.DONE), given
+        if name == "sysctl" and problem is None and loads([word.text for word in arguments]):
+            self._load(arguments, given)
+            return Outcome(Truth.DONE), unknown
         if name in ("sh", "bash", "dash", "ash", "zsh"):
             self._shell(name, arguments, problem, given)
             return Outcome(Truth.DONE), unknown
@@ -169,8 +178,17 @@ class SimpleReader(Record, ABC):
             raise Unresolved(commands.REASONS.get(name, f"{name[:40]} is not a command cotune understands"))
         raise Unresolved(self.withheld.reason)
 
+    def _load(self, arguments: list[Field], given: Output) -> None:
+        """``sysctl -p`` of files the script wrote itself, or of what it reads."""
+        for name, value, more in self.files.load([word.text for word in arguments], given):
+            self.effect(Write(self.line, Field(sysctl_path(name)), value))
+            if more:
+                self.note(self.line, "what else the file holds is not read: it was there before the script")
+
     def _ordinary(self, name: str, arguments: list[Field]) -> None:
-        """Harmless commands are not, when they change files of the kernel."""
+        """Harmless commands are not, when they change files of the kernel, or run others."""
+        if name == "find" and (action := next((w.text for w in arguments if w.text in _FIND_ACTIONS), "")):
+            raise Unresolved(f"what find {action} meets is known only on the host: match it with a pattern")
         if name in ("cp", "ln", "mv", "rm", "sed", "chmod", "chown", "touch"):
             for word in arguments:
                 if word.text.startswith("/") and is_kernel_path(clean_path(word.text), self.mounted):
@@ -269,7 +287,7 @@ class SimpleReader(Record, ABC):
             raise problem
         for word in arguments:
             if not word.text.startswith("-"):
-                self._written(word, given)
+                self._written(word, given, any(option.text in ("-a", "--append") for option in arguments))
 
     def _redirected(self, command: Simple, output: Output) -> Output:
         """Send the output where the command's redirections say; what is left for a pipe."""
@@ -286,18 +304,20 @@ class SimpleReader(Record, ABC):
 
     def deliver(self, redirect: Redirect, output: Output) -> None:
         try:
-            self._written(self.expander().single(redirect.word.parts), output)
+            self._written(self.expander().single(redirect.word.parts), output, redirect.operator == ">>")
         except Unresolved as why:
             self.list_unread(self.withheld.reason if self.withheld else str(why))
 
-    def _written(self, file: Field, output: Output) -> None:
+    def _written(self, file: Field, output: Output, append: bool) -> None:
         """``output`` written to a file."""
         path = self.absolute(file)
         if path is None:
             return
         if not is_kernel_path(path.text, self.mounted):
-            if path.text.startswith("/etc/"):
-                raise Unresolved("it changes a file of the configuration, which is not followed")
+            known = output if self.withheld is None else Unresolved(self.withheld.reason)
+            self.files.written(path.text, known, append, self.line)
+            if path.text.startswith("/etc/") and not (isinstance(known, Field) and self.files.is_setting(path.text)):
+                raise Unresolved(NOT_FOLLOWED)
             return
         if not isinstance(output, Field) and path.text.endswith(TASK_FILES):
             output = Field("")  # a process in any case, which no profile holds

@@ -38,13 +38,15 @@ class ShellError(Exception):
 class Part(NamedTuple):
     """A piece of a word: ``kind`` is ``text``, ``variable``, ``arithmetic`` or ``dynamic`` (only a shell could tell).
 
-    The text of a variable is its name (``list[@]`` for all of an array); ``default`` is what ``${X:-…}`` names.
+    The text of a variable is its name (``list[@]`` for all of an array); ``default`` is what ``${X:-…}`` names, which
+    ``${X:=…}`` ``assigns`` as well.
     """
 
     kind: str
     text: str
     quoted: bool
     default: tuple[Part, ...] | None = None
+    assigns: bool = False
 
 
 class Word(NamedTuple):
@@ -56,7 +58,10 @@ class Word(NamedTuple):
     @property
     def plain(self) -> str | None:
         """The text of a word that is one unquoted literal, such as a keyword; otherwise None."""
-        return self.parts[0].text if len(self.parts) == 1 and self.parts[0][::2] == ("text", False) else None
+        if len(self.parts) != 1:
+            return None
+        part = self.parts[0]
+        return part.text if part.kind == "text" and not part.quoted else None
 
 
 @dataclass
@@ -247,7 +252,7 @@ class Lexer:
         default = None
         if match[2] in ("-", ":-", "=", ":="):
             default = Lexer(match[3], self.line, self.depth + 1)._parts("all")
-        return Part("variable", match[1].replace("[*]", "[@]"), quoted, default)
+        return Part("variable", match[1].replace("[*]", "[@]"), quoted, default, match[2] in ("=", ":="))
 
     def _ansi(self) -> str:
         line = self.line

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cotune.controls import CONTROLS
 from cotune.controls.base import UNLIMITED, Control, Part, Value
-from cotune.controls.io import Throttle
+from cotune.controls.io import Cost, Throttle
 from cotune.importing.expand import Unresolved
 from cotune.importing.places import Place
 from cotune.knobs import BY_KEY, KNOBS
@@ -77,6 +77,8 @@ def meanings(place: Place, text: str) -> list[Meaning]:
         return [_sysctl(place.name, text)]
     if place.kind == "block":
         return [_queue(place.file, text)]
+    if place.kind == "journal":
+        return [_journal(place.file, text)]
     return _cgroup(place, text)
 
 
@@ -105,6 +107,13 @@ def _queue(file: str, text: str) -> Meaning:
         if CONTROLS[knob.control].scope == "block" and file in (knob.part, *knob_files(knob).values()):
             return _meaning(knob, CONTROLS[knob.control], knob.part, text)
     raise Unresolved(f"cotune has no knob for queue/{file[:60]}")
+
+
+def _journal(file: str, text: str) -> Meaning:
+    knob = section("jbd2").get(f"mount.jbd2.{file}")
+    if knob is None:
+        raise Unresolved(f"cotune has no knob for {file[:60]} of a journal")
+    return _meaning(knob, CONTROLS[knob.control], knob.part, text)
 
 
 def _cgroup(place: Place, text: str) -> list[Meaning]:
@@ -138,6 +147,8 @@ def _part(place: Place, entries: list[_Entry], entry: _Entry, text: str, device:
     key = (row or "").partition(" ")[2]
     if key and not re.search(rf"\s{re.escape(key)}=", text):
         return
+    if isinstance(control, Cost) and key not in ("", "enable", "ctrl") and not re.search(r"\sctrl=", text):
+        text = f"{text} ctrl=user"  # naming a number is what makes it the user's
     if control.rows and device is None and kernel_number(text, sized=False) is not None:
         text = f"{row} {text}"
     knob = _knob(part.knob, control, part.name, host=not place.name)

@@ -30,6 +30,7 @@ MOUNT_FLAGS = {
     "lazytime": 1 << 25,
 }
 _STRICTATIME = 1 << 24
+_ATIME = ("noatime", "relatime", "strictatime")
 
 
 def remount(mount: Mount, options: Sequence[str]) -> None:
@@ -40,17 +41,21 @@ def remount(mount: Mount, options: Sequence[str]) -> None:
     flags = _MS_REMOUNT
     for word in (*mount.options, *mount.super_options):
         flags |= MOUNT_FLAGS.get(word, 0)
-    if not flags & (MOUNT_FLAGS["noatime"] | MOUNT_FLAGS["relatime"]):
-        flags |= _STRICTATIME
     data = []
     for word in options:
-        if word == "lazytime":
-            flags |= MOUNT_FLAGS["lazytime"]
+        if word in _ATIME:
+            flags = flags & ~(MOUNT_FLAGS["noatime"] | MOUNT_FLAGS["relatime"]) | MOUNT_FLAGS.get(word, 0)
+        elif word in ("lazytime", "nodiratime"):
+            flags |= MOUNT_FLAGS[word]
+        elif word == "diratime":
+            flags &= ~MOUNT_FLAGS["nodiratime"]
         elif word == "nolazytime":
             flags &= ~MOUNT_FLAGS["lazytime"]
             data.append(word)
         else:
             data.append(word)
+    if not flags & (MOUNT_FLAGS["noatime"] | MOUNT_FLAGS["relatime"]):
+        flags |= _STRICTATIME
     mount_call(mount.source, mount.point, mount.fstype, flags, ",".join(data))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cotune.knobs.base import Knob, ValueContext
-from cotune.knobs.types import Duration, Integer, Size
+from cotune.knobs.types import Duration, Integer, Size, Words
 
 _DOC = (
     "Upper bound per disk. Throttling is per whole disk: a mount point or a partition resolves to its disk. On cgroup "
@@ -137,6 +137,17 @@ KNOBS = (
         "bfq_weight",
         "Share of disk time against sibling groups on disks that use the bfq scheduler; 100 is the default.",
         "block/bfq-cgroup.c bfq_io_set_weight_legacy",
+    ),
+    Knob(
+        "io.bfq_ioprio_class",
+        "group",
+        "IO class under the bfq scheduler",
+        Words({"rt": 1, "be": 2, "idle": 3}),
+        "io.bfq_ioprio_class",
+        "bfq_ioprio_class",
+        "A sibling group of a higher class goes first on disks that use the bfq scheduler. RUE kernels.",
+        "OpenCloudOS RUE QoS guide",
+        "docs",
     ),
     Knob(
         "io.latency.target",

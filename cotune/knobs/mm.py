@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cotune.knobs.base import Knob, ValueType
-from cotune.knobs.types import Boolean, Integer, Size
+from cotune.knobs.types import Boolean, Duration, Integer, Size, Words
 
 _U32 = 2**32 - 1
 REAPER = "/sys/kernel/mm/memcg_reaper"
@@ -86,6 +86,14 @@ KNOBS = (
         "mm/kidled.c (ANCK 4.19)",
     ),
     _host(
+        "kidled.scan_target",
+        "What the idle page scan looks at",
+        Words({"pages": 1, "slab": 2, "all": 3}),
+        f"{KIDLED}/scan_target",
+        "Pages, slab objects, or both. 5.10 and 6.6, where it took the place of use_hierarchy.",
+        "mm/kidled.c, include/linux/kidled.h (ANCK 5.10)",
+    ),
+    _host(
         "pagecache_limit",
         "Global switch of page cache limits",
         Boolean(),
@@ -117,6 +125,23 @@ KNOBS = (
         "memory.pagecache_limit",
         "Reclaims in the allocating task instead of in the background.",
         _PAGECACHE_SOURCE,
+    ),
+    _group(
+        "pagecache_limit.reclaim_bytes",
+        "Page cache reclaimed at a time",
+        Size(unlimited=False),
+        "memory.pagecache_limit",
+        "How much the background takes back in one go. 6.6 only.",
+        "mm/memcontrol.c (ANCK 6.6)",
+    ),
+    _group(
+        "pagecache_limit.reclaim_interval",
+        "Interval of page cache reclaim",
+        Duration(0, (2**32 - 1) * 1000),
+        "memory.pagecache_limit",
+        "Time between two rounds of the background. Kept in ticks of the kernel's clock: a multiple of 20ms is one of "
+        "every tick, others can read back rounded up, and the apply is undone. 6.6 only.",
+        "mm/memcontrol.c (ANCK 6.6)",
     ),
     Knob(
         "vm.memcg_high_extra_delay_ms",

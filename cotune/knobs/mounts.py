@@ -66,6 +66,16 @@ KNOBS = (
         "Uses unwritten extents for buffered writes so that direct reads need no inode lock.",
     ),
     _option(
+        "atime",
+        "Access times",
+        Words({"relatime": "relatime", "noatime": "noatime", "strictatime": "strictatime"}),
+        "When reading a file updates its access time: at most once a day and after a change, never, or always. It "
+        "belongs to this mount alone, not to the file system.",
+    ),
+    _flag(
+        "diratime", "Access times of directories", "false keeps those of directories. It belongs to this mount alone."
+    ),
+    _option(
         "commit",
         "Journal commit interval",
         Integer(1, 8589934),

@@ -11,6 +11,7 @@ from cotune.knobs import IO_LISTS, section
 from cotune.knobs.base import Knob
 from cotune.model import Resolved
 from cotune.profile.load import Profile
+from cotune.resolve.values import resolve_value
 
 
 class DeviceValue(NamedTuple):
@@ -37,6 +38,7 @@ def device_values(profile: Profile, host: Host, out: Resolved, name: str, io: di
             for knob in section(kind).values():
                 word = knob.key.rpartition(".")[2]
                 if word in item:
-                    value = knob.type.resolve(item[word], host.context)
-                    found += [DeviceValue(knob, value, profile.origin(*place, word), disk.device) for disk in disks]
+                    origin = profile.origin(*place, word)
+                    value = resolve_value(knob.type, item[word], host, origin)
+                    found += [DeviceValue(knob, value, origin, disk.device) for disk in disks]
     return found

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from cotune.approximate import APPROXIMATIONS
 from cotune.controls import CONTROLS
 from cotune.controls.base import Value
 from cotune.errors import Origin, PlanRefused, Unsupported
-from cotune.host.cgroups import Hierarchy, clean_group, descendants, find_groups, is_pattern, parents, specificity
+from cotune.host.cgroups import (
+    Hierarchy,
+    clean_group,
+    descendants,
+    find_groups,
+    is_pattern,
+    matches,
+    parents,
+    specificity,
+)
 from cotune.host.facts import Host
 from cotune.host.forms import Form, find_form, has_version, part_file
 from cotune.host.support import Support, probe
@@ -23,8 +32,11 @@ from cotune.profile.text import at
 from cotune.resolve.devices import device_values
 from cotune.resolve.members import MemberResolver
 from cotune.resolve.moves import MoveResolver
+from cotune.resolve.values import resolve_value
 
 _Rank = tuple[int, ...]
+#: A value of a group in the terms of its control: the knob, the value, where it was written and the row.
+_Wanted = tuple[Knob, Value | Share, Origin, str | None]
 #: Knobs without a file of their own: their control writes them with another part.
 _ABSORBED = [k for k in section("group").values() if all(k.part not in form.parts for form in knob_forms(k))]
 
@@ -67,16 +79,20 @@ class GroupResolver:
             raise PlanRefused(
                 f"--pid names a group the profile does not have: {unknown[0]}", "groups: " + ", ".join(groups)
             )
+        lowered = {name: self._knobs(name, data) for name, data in groups.items()}
+        # what is created comes first: other groups may match it, as they will once it is there
+        for name in sorted(groups, key=lambda name: self._is_open(groups[name])):
+            if groups[name].get("create"):
+                self._creates(name, groups[name], self._hierarchies(lowered[name]))
         for name, data in groups.items():
-            self._group(name, data)
+            self._group(name, data, lowered[name])
         self._reach_created()
         self.out.settings.extend(candidate.setting for candidate in self.winners.values())
         self.out.creates.extend(sorted(self.created.values(), key=lambda c: (c.path.count("/"), c.path)))
         self._fill_cpusets()
         self.members.run()
 
-    def _group(self, name: str, data: dict[str, Any]) -> None:
-        knobs = self._knobs(name, data)
+    def _group(self, name: str, data: dict[str, Any], knobs: list[_Wanted]) -> None:
         hierarchies = self._hierarchies(knobs)
         matched = self._matches(name, data, hierarchies)
         if not matched:
@@ -90,22 +106,32 @@ class GroupResolver:
             for knob, value, origin, row in knobs:
                 self._want(name, data, group, rank, knob, value, origin, row)
             self._absorbed(name, data, group, [knob for knob, *_ in knobs])
-            if data.get("create"):
-                self._create(group, hierarchies, self.profile.origin("groups", name, "create"))
         self.members.add(name, data, matched, hierarchies)
         self.moves.run(
             name, data.get("tasks", {}), self.pids.get(name, []), [group for group, _ in matched], hierarchies
         )
 
-    def _knobs(self, name: str, data: dict[str, Any]) -> list[tuple[Knob, Value | Share, Origin, str | None]]:
+    def _creates(self, name: str, data: dict[str, Any], hierarchies: list[Hierarchy]) -> None:
+        """The directories one group of the profile needs, in every hierarchy it has a value in."""
+        origin = self.profile.origin("groups", name, "create")
+        for group, _ in self._matches(name, data, hierarchies):
+            self._create(group, hierarchies, origin)
+
+    @staticmethod
+    def _is_open(data: dict[str, Any]) -> bool:
+        """Whether what a group matches depends on what is there."""
+        match = data["match"].get("cgroup", "*")
+        return any(is_pattern(clean_group(one)) for one in (match if isinstance(match, list) else [match]))
+
+    def _knobs(self, name: str, data: dict[str, Any]) -> list[_Wanted]:
         """The knob values of a group, lowered into the terms of their controls."""
         found: list[tuple[Knob, Any, Origin, str | None]] = []
         for key, knob in section("group").items():
             keys = tuple(key.split("."))
             written = at(data, keys)
             if written is not None and not isinstance(written, list):
-                value = knob.type.resolve(written, self.host.context)
-                found.append((knob, value, self.profile.origin("groups", name, *keys), None))
+                origin = self.profile.origin("groups", name, *keys)
+                found.append((knob, resolve_value(knob.type, written, self.host, origin), origin, None))
         found.extend(device_values(self.profile, self.host, self.out, name, data.get("io", {})))
         wanted: dict[str, dict[str, Any]] = {}
         for knob, value, _, row in found:
@@ -138,7 +164,7 @@ class GroupResolver:
             self.supports[knob.key] = probe(self.host, knob)
         return self.supports[knob.key]
 
-    def _hierarchies(self, knobs: list[tuple[Knob, Value | Share, Origin, str | None]]) -> list[Hierarchy]:
+    def _hierarchies(self, knobs: list[_Wanted]) -> list[Hierarchy]:
         """The hierarchies that have a file for one of a group's knobs, once each."""
         found: dict[Hierarchy, None] = {}
         for knob, *_ in knobs:
@@ -157,12 +183,20 @@ class GroupResolver:
         best: dict[str, _Rank] = {}
         for pattern in patterns:
             clean = clean_group(pattern)
-            found = find_groups(self.host.kernel, everywhere, clean)
+            found = sorted({*find_groups(self.host.kernel, everywhere, clean), *self._coming(everywhere, clean)})
             if data.get("create") and not is_pattern(clean):
                 found = [clean]
             for path in found:
                 best[path] = max(best.get(path, (0,)), specificity(clean))
         return sorted(best.items())
+
+    def _coming(self, hierarchies: list[Hierarchy], pattern: str) -> Iterator[str]:
+        """Groups that this plan creates and a pattern matches."""
+        for directory in self.created:
+            for hierarchy in hierarchies:
+                path = directory.removeprefix(f"{hierarchy.point}/")
+                if path != directory and matches(path, pattern):
+                    yield path
 
     def _unit(self, unit: str, hierarchies: list[Hierarchy]) -> list[str]:
         """The cgroup path of a systemd unit: systemd keeps the same path in every hierarchy it manages."""
@@ -246,9 +280,9 @@ class GroupResolver:
         return True
 
     def _exists(self, directory: str) -> bool:
-        """Whether a cgroup directory exists; each is asked for once, however many knobs it gets."""
+        """Whether a cgroup directory is there or will be; each is asked for once, however many knobs it gets."""
         if directory not in self.there:
-            self.there[directory] = self.host.kernel.exists(directory)
+            self.there[directory] = directory in self.created or self.host.kernel.exists(directory)
         return self.there[directory]
 
     def _offer_below(self, reach: _Reach, paths: Iterable[str]) -> None:

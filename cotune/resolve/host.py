@@ -19,6 +19,7 @@ from cotune.model import Key, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
 from cotune.profile.text import at
 from cotune.resolve.mounts import MountResolver
+from cotune.resolve.values import resolve_value
 
 
 def sysctl_path(name: str) -> str:
@@ -51,7 +52,7 @@ class HostResolver:
         for name, value in self.data.get("sysctl", {}).items():
             origin = self.profile.origin("host", "sysctl", name)
             knob = known.get(name.replace("/", "."))
-            wanted = (knob.type if knob else KernelValue()).resolve(value, self.host.context)
+            wanted = resolve_value(knob.type if knob else KernelValue(), value, self.host, origin)
             self._add(Setting(sysctl_target(name, knob), wanted, origin))
 
     def _switches(self) -> None:
@@ -61,8 +62,8 @@ class HostResolver:
             written = at(self.data, keys)
             if written is None:
                 continue
-            value = knob.type.resolve(written, self.host.context)
             origin = self.profile.origin("host", *keys)
+            value = resolve_value(knob.type, written, self.host, origin)
             target = self._host_target(knob, origin)
             if target is not None:
                 scope = CONTROLS[knob.control].scope
@@ -106,8 +107,8 @@ class HostResolver:
             written = at(item, tuple(name.split(".")))
             if written is None:
                 continue
-            value = knob.type.resolve(written, self.host.context)
             origin = self.profile.origin("host", "block", index, *name.split("."))
+            value = resolve_value(knob.type, written, self.host, origin)
             for disk in disks:
                 target = self._block_target(knob, disk, origin)
                 if target is not None:

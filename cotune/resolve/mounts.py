@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cotune.controls.mounts import NEED_FEATURES, project_value
+from cotune.controls.mounts import NEED_FEATURES, PER_MOUNT, project_value
 from cotune.errors import Origin, PlanRefused
 from cotune.host.devices import NoSuchDevice, find_disks
 from cotune.host.facts import Host
@@ -16,6 +16,7 @@ from cotune.knobs import section
 from cotune.knobs.base import Knob
 from cotune.model import Refusal, Resolved, Setting, Target, UnsupportedKnob
 from cotune.profile.load import Profile
+from cotune.resolve.values import resolve_value
 
 #: First kernel whose ext4 knows no noacl and nouser_xattr (fs/ext4/super.c).
 _ALWAYS_ATTRIBUTES = (6, 0)
@@ -68,7 +69,9 @@ class MountResolver:
                 reason = f"this kernel ({self.host.release}) always has them and knows no no{name}"
                 self._unsupported(f"mount:{mount.point}", knob.key, reason, "", self.profile.origin(*place))
                 continue
-            self._one_superblock(mount, name, self._want(knob, option_target(knob, mount.point), value, place))
+            setting = self._want(knob, option_target(knob, mount.point), value, place)
+            if name not in PER_MOUNT:
+                self._one_superblock(mount, name, setting)
 
     def _one_superblock(self, mount: Mount, name: str, setting: Setting) -> None:
         """All mounts of one file system share its options."""
@@ -173,8 +176,8 @@ class MountResolver:
             self.out.refusals.append(Refusal(text, ("force",), f"mount:{mount.point}"))
 
     def _want(self, knob: Knob, target: Target, value: Any, place: tuple[Any, ...]) -> Setting:
-        wanted = knob.type.resolve(value, self.host.context)
-        setting = Setting(target, wanted, self.profile.origin(*place))
+        origin = self.profile.origin(*place)
+        setting = Setting(target, resolve_value(knob.type, value, self.host, origin), origin)
         self.add(setting)
         return setting
 

@@ -32,6 +32,7 @@ from cotune.knobs import section
 from cotune.knobs.base import Knob
 from cotune.model import Create, Refusal, Resolved, Setting, UnsupportedKnob
 from cotune.profile.load import Profile
+from cotune.resolve.values import resolve_value
 from cotune.units import format_cpulist, parse_cpulist
 
 _MOUNT = "resctrl.mount"
@@ -136,7 +137,7 @@ class ResctrlResolver:
             self._unsupported(name, knob.key, support, origin)
             return
         if knob.control != "resctrl.schemata":
-            value = knob.type.resolve(written, self.host.context)
+            value = resolve_value(knob.type, written, self.host, origin)
             self.out.settings.append(Setting(class_target(name, knob), value, origin))
             return
         resource = knob.part.upper()
@@ -151,7 +152,7 @@ class ResctrlResolver:
             self._row(resctrl, name, knob, f"{resource}:{int(text)}", one, where)
 
     def _row(self, resctrl: Resctrl, name: str, knob: Knob, row: str, written: Any, origin: Origin) -> None:
-        wanted = knob.type.resolve(written, self.host.context)
+        wanted = resolve_value(knob.type, written, self.host, origin)
         try:
             if knob.part == BANDWIDTH:
                 assert resctrl.bandwidth is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune.errors import CotuneError, PlanRefused, RollbackIncomplete
+from cotune.errors import CotuneError, PlanRefused, RollbackIncomplete, Unsupported
 from cotune.host.facts import Host
 from cotune.journal import Journal
 from cotune.planning import Options
@@ -251,3 +251,32 @@ def test_a_group_that_cannot_be_made_leaves_none_behind(tmp_path: Path, number: 
 
 def _path(path: str) -> str:
     return path if path.startswith("/") else f"{ROOT}/{path}"
+
+
+def test_a_rollback_that_cannot_tell_the_boot_does_nothing(tmp_path: Path) -> None:
+    """Every transaction would look like one of another boot, of which nothing is left to undo."""
+    lab = Lab(tmp_path, "mainline-v1")
+    lab.apply("host: {sysctl: {vm.swappiness: 10}}\n")
+    with pytest.raises(Unsupported, match="boot_id cannot be read"):
+        lab.rollback(Fault(1, "read", "*/boot_id", number=errno.EIO))
+    assert lab.read("/proc/sys/vm/swappiness") == "10"
+    assert lab.rollback().left == []
+    assert lab.read("/proc/sys/vm/swappiness") == "60"
+
+
+@pytest.mark.parametrize("number", range(1, 20))
+def test_a_rollback_that_reads_badly_never_claims_too_much(tmp_path: Path, number: int) -> None:
+    """Whichever single file cannot be read: what is not put back is named."""
+    lab = Lab(tmp_path, "mainline-v2")
+    lab.kernel.mkdir(f"{ROOT}/g")
+    lab.apply("groups: {g: {match: {cgroup: g}, cpu: {quota: 4}, memory: {high: 6GiB}}}\n")
+    undone = lab.rollback(Fault(number, "op", "/sys/*", number=errno.EINVAL))
+    originals = lab.read("g/cpu.max") == "max 100000", lab.read("g/memory.high") == "max"
+    assert len(undone.left) == originals.count(False), undone.left
+
+
+def test_a_group_that_rmdir_does_not_find_but_is_there_is_named(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, "mainline-v1")
+    lab.apply("groups: {g: {match: {cgroup: made}, create: true, cpu: {shares: 5}}}\n")
+    [left] = lab.rollback(Fault(1, "rmdir", number=errno.ENODEV)).left
+    assert f"cgroup {ROOT}/cpu/made kept" in left

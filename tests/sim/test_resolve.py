@@ -121,6 +121,26 @@ def test_created_groups_get_their_parents_and_a_usable_cpuset(lab: Lab) -> None:
     assert filled == {("cgroup:a", "cpus"): "0-15", ("cgroup:a", "mems"): "0-1", ("cgroup:a/b", "mems"): "0-1"}
 
 
+def test_what_the_profile_creates_is_matched_as_if_it_were_there(lab: Lab) -> None:
+    """Otherwise the next diff, with the groups in place, would find something to do."""
+    body = """
+groups:
+  top: {match: {cgroup: a}, memory: {swappiness: 10}}
+  all: {match: {cgroup: "*"}, memory: {priority: 6, swappiness: 20}}
+  deep: {match: {cgroup: "a/**/c"}, memory: {swappiness: 30}}
+  job: {match: {cgroup: a/b/c}, create: true, memory: {priority: 1}}
+"""
+    assert lab.values(body, "memory.priority")["cgroup:a"] == 6
+    swappiness = lab.values(body, "memory.swappiness")
+    assert (swappiness["cgroup:a"], swappiness["cgroup:a/b/c"]) == (10, 30)
+    assert lab.resolve(body).unsupported == []
+
+
+def test_what_this_machine_does_not_have_is_refused(lab: Lab) -> None:
+    with pytest.raises(PlanRefused, match=r"cpu\.cpus: on this machine expected node:N.*: 0-1, found the text .node:7"):
+        lab.resolve("groups: {g: {match: {cgroup: kubepods}, cpu: {cpus: 'node:7'}}}\n")
+
+
 def test_percentages_nodes_and_cpus_are_the_hosts(lab: Lab) -> None:
     body = "groups: {g: {match: {cgroup: kubepods}, cpu: {cpus: 'node:1', mems: all}, memory: {limit: 50%}}}\n"
     settings: dict[str, Setting] = {s.target.knob: s for s in lab.resolve(body).settings}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cotune.host.cgroups import CgroupLayout, Hierarchy, find_groups, read_layout, specificity
+from cotune.host.cgroups import CgroupLayout, Hierarchy, find_groups, matches, read_layout, specificity
 from cotune.host.devices import NoSuchDevice, find_disks
 from cotune.kernel.mountinfo import parse_mountinfo
 from cotune.kernel.real import RealKernel
@@ -112,6 +112,8 @@ def test_patterns(make: Make, pattern: str, found: list[str]) -> None:
     kernel = make(V1_SEPARATE, [f"/sys/fs/cgroup{path}" for path in TREE])
     hierarchies = [Hierarchy(1, "/sys/fs/cgroup/cpu"), Hierarchy(1, "/sys/fs/cgroup/memory")]
     assert find_groups(kernel, hierarchies, pattern) == found
+    everything = find_groups(kernel, hierarchies, "**")
+    assert [path for path in everything if matches(path, pattern)] == found
 
 
 def test_the_most_specific_pattern_wins() -> None:
