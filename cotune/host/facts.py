@@ -27,6 +27,11 @@ class Host:
         """The cgroup hierarchies."""
         return read_layout(self.kernel)
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether file systems can be mounted and changed: everywhere but below another root, where there are files."""
+        return self.kernel.name == "/" or self.kernel.name.startswith("sim:")
+
     @cached_property
     def release(self) -> str:
         """Kernel release, as ``uname -r`` prints it."""

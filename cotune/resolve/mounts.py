@@ -11,6 +11,7 @@ from cotune.host.devices import NoSuchDevice, find_disks
 from cotune.host.facts import Host
 from cotune.host.mounts import Volume, device_node, ext4_options, find_volume, has_project_quota, journal_directory
 from cotune.host.projects import foreign_below
+from cotune.host.support_ext4 import ELSEWHERE
 from cotune.kernel.port import Mount
 from cotune.knobs import section
 from cotune.knobs.base import Knob
@@ -94,7 +95,9 @@ class MountResolver:
         if not projects:
             return
         reason, remedy = "", NEED_FEATURES
-        if not has_project_quota(self.kernel, mount.point):
+        if not self.host.at_hand:
+            reason, remedy = ELSEWHERE.reason, ELSEWHERE.remedy
+        elif not has_project_quota(self.kernel, mount.point):
             reason = "the file system lacks the features project and quota, or its quotas cannot be read"
         elif not (item.get("options", {}).get("prjquota") is True or ext4_options(self.kernel, mount)["prjquota"]):
             reason = "prjquota is not in force on the file system: nothing would enforce the limits"
@@ -160,6 +163,8 @@ class MountResolver:
     def _check_barrier(self, index: int, item: dict[str, Any], mount: Mount) -> None:
         if item.get("options", {}).get("barrier") is not False or item.get("accept_data_loss"):
             return
+        if not self.host.at_hand:
+            return
         if not ext4_options(self.kernel, mount)["barrier"]:
             return
         try:
@@ -178,7 +183,10 @@ class MountResolver:
     def _want(self, knob: Knob, target: Target, value: Any, place: tuple[Any, ...]) -> Setting:
         origin = self.profile.origin(*place)
         setting = Setting(target, resolve_value(knob.type, value, self.host, origin), origin)
-        self.add(setting)
+        if self.host.at_hand or knob.section == "jbd2":
+            self.add(setting)
+        else:
+            self._unsupported(target.resource, knob.key, ELSEWHERE.reason, ELSEWHERE.remedy, origin)
         return setting
 
     def _release(self) -> tuple[int, ...]:

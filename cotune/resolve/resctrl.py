@@ -72,7 +72,7 @@ class ResctrlResolver:
         support = not_mounted(self.host)
         wanted = wants_mount(self.profile)
         if wanted and support.state != "no":
-            if self.host.kernel.name == "/" or self.host.kernel.name.startswith("sim:"):
+            if self.host.at_hand:
                 self._mount()
                 return
             support = Support("no", "nothing can be mounted below another root", "run cotune on that host")

@@ -157,13 +157,11 @@ class Simulated:
         self.pid = 0
         self.born = time.time_ns()
         self.owner = os.getuid(), os.getgid()
-        # of cgroup v1, names vanish by rmdir only, which the kernel that serves the mount sees itself
-        groups = (
-            ()
-            if any(fault.vanish for fault in faults)
-            else (m.point for m in sim.mounts() if m.fstype in ("cgroup", "cgroup2"))
-        )
-        self.stable = (*_STABLE, *(f"{point}/" for point in groups))
+        # a name that a write made vanish (a controller switched off) may be seen for that long, and not be opened;
+        # cgroups vanish by rmdir, which the kernel that serves the mount sees itself, unless a fault takes them
+        groups = [mount.point for mount in sim.mounts() if mount.fstype in ("cgroup", "cgroup2")]
+        vanishing = any(fault.vanish for fault in faults)
+        self.stable = _STABLE if vanishing else (*_STABLE, *(f"{point}/" for point in groups))
 
     def doing(self, operation: Callable[[], None], pid: int) -> None:
         """Carry out an operation that changes something; what it changed is kept also when it fails."""

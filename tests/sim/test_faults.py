@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -157,6 +159,18 @@ def test_several_faults(anck: SimKernel, attempt: Attempt) -> None:
     assert [attempt(kernel.write, SHARES, "5") for _ in range(3)] == ["EIO", "EINTR", "OK"]
 
 
+def test_whoever_asks_is_killed(anck: SimKernel, attempt: Attempt) -> None:
+    with subprocess.Popen(["sleep", "600"]) as caller:
+        kernel = FaultyKernel(anck, [parse_fault("kill=caller,write=2")], lambda: caller.pid)
+        kernel.write(SHARES, "9")
+        assert caller.poll() is None
+        assert attempt(kernel.write, SHARES, "10") == "EINTR"
+        assert caller.wait(60) == -signal.SIGKILL
+    assert kernel.read(SHARES) == "9\n"
+    unseen = FaultyKernel(anck, [parse_fault("kill=caller,write=1")], lambda: 0)
+    assert attempt(unseen.write, SHARES, "10") == "EINTR"
+
+
 def test_parsing() -> None:
     assert parse_fault("errno=EBUSY,write=3,path=*/x") == Fault(3, "write", "*/x", number=errno.EBUSY)
     assert parse_fault("mkdir=1,errno=ENOSPC") == Fault(1, "mkdir", number=errno.ENOSPC)
@@ -171,7 +185,7 @@ def test_parsing() -> None:
     "spec",
     ["", "errno=EBUSY", "write=3", "errno=EWHAT,write=1", "errno=11,write=1", "errno=EIO,write=0", "errno=EIO,write=x",
      "errno=EIO,write=1,mkdir=2", "errno=EIO,vanish=/a,write=1", "vanish=a,write=1", "thirdparty=/a,write=1",
-     "thirdparty=a:1,write=1", "errno=EIO,write=1,write=2", "errno=,write=1", "when=3"],
+     "thirdparty=a:1,write=1", "errno=EIO,write=1,write=2", "errno=,write=1", "when=3", "kill=9,write=1"],
 )  # fmt: skip
 def test_bad_specs(spec: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -22,6 +22,19 @@ PROFILES = {
 #: Differs with every host, or names it.
 VARIES = re.compile(r'"(?:boot_id|time|kernel)": "[^"]*"')
 
+DISK = """\
+apiVersion: cotune/v1
+kind: IsolationProfile
+metadata: {name: disk}
+host:
+  mounts:
+    - match: {mountpoint: /data}
+      options: {lazytime: true, barrier: false}
+      jbd2: {force_copy: 1}
+      features: {fast_commit: true}
+      quota: {project: {/data/c1: {id: 101, hard: 20GiB}}}
+"""
+
 
 @pytest.fixture(autouse=True)
 def _fuse() -> None:
@@ -84,3 +97,20 @@ def _compare_support(host: SimMount, memory: Path) -> None:
             del facts[key]
     assert there == here
     assert host.cotune("doctor", "--json").code == 0
+
+
+def test_what_no_file_can_do_is_reported_and_all_else_done(tmp_path: Path) -> None:
+    """Mount options and quotas; the files of the journal are files. In memory the same profile changes them all."""
+    profile = tmp_path / "disk.yaml"
+    profile.write_text(DISK)
+    with mounted(tmp_path, "anck-5.10") as host:
+        applied = host.cotune("apply", str(profile), "--json").json
+        elsewhere = {item["knob"]: item["reason"] for item in applied["unsupported"]}
+        assert set(elsewhere) == {
+            "mount.lazytime", "mount.barrier", "mount.features.fast_commit", "mount.quota.project.id",
+            "mount.quota.project.hard",
+        }  # fmt: skip
+        assert set(elsewhere.values()) == {"file systems below another root cannot be changed"}
+        assert [change["knob"] for change in applied["changes"]] == ["mount.jbd2.force_copy"]
+        assert host.read("/proc/fs/jbd2/nvme0n1-8/force_copy") == "1"
+        assert host.cotune("apply", str(profile), "--strict").code == 3
