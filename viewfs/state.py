@@ -75,12 +75,14 @@ class Book:
         A container that a runtime started again is found by its id; one that is gone is forgotten, unless its runtime
         may start it again. Returns target → reason for what could not be attached.
         """
+        # a runtime that is asked may take long to answer: nobody else should have to wait for the lock meanwhile
+        found = {record: current(record.target) for record in self.read() if record.mount == mount and wanted(record)}
         failed: dict[str, str] = {}
         with self._changing() as records:
             for number, record in reversed(list(enumerate(records))):
-                if record.mount != mount or not wanted(record):
+                if record not in found:
                     continue
-                target = current(record.target)
+                target = found[record]
                 if target is None:
                     if not record.target.id:
                         del records[number]

@@ -1,4 +1,4 @@
-"""The application: which verbs there are, and the one place that turns exceptions into exit codes."""
+"""The application: which verbs there are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cotune.cli.context import Globals
-from cotune.errors import CotuneError, Interrupted, ProfileError, RollbackIncomplete, UsageError
+from cotune.cli.ending import Call, run_application
 
 if TYPE_CHECKING:
     import typer
@@ -94,19 +93,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code."""
     completing = any(name.startswith("_COTUNE_COMPLETE") or name == "_TYPER_COMPLETE_ARGS" for name in os.environ)
     verb = None if completing else find_verb(arguments)
-    settings = Globals(json="--json" in arguments, verbose="-v" in arguments or "--verbose" in arguments)
-    try:
-        return _invoke(build(verb), arguments, verb, settings)
-    except CotuneError as error:
-        return _report(error, verb, settings)
-    except KeyboardInterrupt:
-        return _report(Interrupted("interrupted; what was begun has been undone"), verb, settings)
-    except BrokenPipeError:
-        # whoever read our output went away; keep Python from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        return _internal(error, verb, settings)
+    call = Call("cotune", verb, verb or "error", "interrupted; what was begun has been undone")
+    return run_application(call, arguments, lambda: build(verb))
 
 
 def prepare_process() -> None:
@@ -124,61 +112,3 @@ def prepare_process() -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """A termination request ends like Ctrl-C: what was begun is undone first."""
     raise KeyboardInterrupt
-
-
-def _invoke(app: typer.Typer, arguments: list[str], verb: str | None, settings: Globals) -> int:
-    import typer
-
-    try:
-        result: Any = app(arguments, prog_name="cotune", standalone_mode=False)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
-    except typer.TyperException as error:
-        return _usage(error, verb, settings)
-    return result if isinstance(result, int) else 0
-
-
-def _usage(error: typer.TyperException, verb: str | None, settings: Globals) -> int:
-    """A command line Typer does not understand; it knows best how to show that."""
-    if settings.json:
-        return _report(
-            UsageError(str(error), f"see cotune {verb} --help" if verb else "see cotune --help"), verb, settings
-        )
-    show = getattr(error, "show", None)
-    if show is not None:
-        show()
-    else:
-        print(f"cotune: {error}", file=sys.stderr)
-    return 2
-
-
-def _report(error: CotuneError, verb: str | None, settings: Globals) -> int:
-    """Print an error for people or as JSON; returns its exit code."""
-    if settings.json:
-        import json
-
-        problems = (
-            [
-                {"where": str(p.origin), "path": p.origin.path, "message": p.message, "hint": p.hint}
-                for p in error.problems
-            ]
-            if isinstance(error, ProfileError)
-            else [{"message": error.message, "hint": error.hint}]
-        )
-        left = list(error.left) if isinstance(error, RollbackIncomplete) else []
-        record = {"schema": f"cotune.{verb or 'error'}/v1", "exit": error.exit_code, "errors": problems, "left": left}
-        print(json.dumps(record, indent=2))
-        return error.exit_code
-    print(f"cotune: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"  hint: {error.hint}", file=sys.stderr)
-    return error.exit_code
-
-
-def _internal(error: Exception, verb: str | None, settings: Globals) -> int:
-    if settings.verbose:
-        import traceback
-
-        traceback.print_exc()
-    text = f"internal error: {type(error).__name__}: {error}"
-    return _report(CotuneError(text, "run again with -v for the traceback and report it"), verb, settings)

@@ -1,14 +1,11 @@
-"""The application: which verbs there are, and the one place that turns exceptions into exit codes."""
+"""The application: which verbs there are."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import json
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cotune.errors import CotuneError, Interrupted, ProfileError
+from cotune.cli.ending import Call, run_application
 
 if TYPE_CHECKING:
     import typer
@@ -45,39 +42,6 @@ def build() -> typer.Typer:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code (the table of ``cotune --help``)."""
-    import typer
-
-    as_json, verbose = "--json" in arguments, "-v" in arguments or "--verbose" in arguments
-    try:
-        result: Any = build()(arguments, prog_name="viewfs", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except CotuneError as error:
-        return _report(error, as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        return _report(Interrupted("interrupted"), as_json)
-    except typer.TyperException as error:
-        show = getattr(error, "show", None)
-        if show is None:
-            return _report(CotuneError(str(error)), as_json)
-        show()
-        return 2
-    except Exception as error:
-        if verbose:
-            import traceback
-
-            traceback.print_exc()
-        text = f"internal error: {type(error).__name__}: {error}"
-        return _report(CotuneError(text, "run again with -v for the traceback and report it"), as_json)
-
-
-def _report(error: CotuneError, as_json: bool) -> int:
-    """Print an error for people or as JSON; returns its exit code."""
-    if as_json:
-        problems = error.problems if isinstance(error, ProfileError) else [error]
-        errors = [{"message": problem.message, "hint": problem.hint} for problem in problems]
-        print(json.dumps({"schema": "cotune.error/v1", "exit": error.exit_code, "errors": errors}, indent=2))
-    else:
-        print(f"viewfs: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-    return error.exit_code
+    verb = next((word for word in arguments if word in VERBS), None)
+    call = Call("viewfs", verb, f"views.{verb or 'error'}", "interrupted")
+    return run_application(call, arguments, build)

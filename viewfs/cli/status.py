@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
             files = attached(target) if target else ()
             containers.append({"container": str(entry.target), "pid": target.pid if target else 0, "files": files})
         cli.emit(
-            "viewfs-status",
+            "views.status",
             {"services": services, "attached": containers},
             lambda: (*_lines(records), *map(_attached, containers)),
         )

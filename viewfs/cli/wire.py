@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
         With --static the files that change only with configuration do not need the service to be read. They are made
         now, and removed with the container's group (or after a minute without one): for runtimes that wire each start.
-        --timens needs a runtime with time namespaces (runc 1.2, crun 1.5); its clock starts when this command runs.
+        --timens needs a runtime that knows timeOffsets (runc 1.2); the clock starts when this command runs.
 
         Examples:
 
