@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _DEBUG = "/sys/kernel/debug"
 _FEATURE_FILES = (f"{_DEBUG}/sched_features", f"{_DEBUG}/sched/features")
 _ADD_WORD = "add {word} to the kernel command line and reboot"
-#: Boot words with which cgroup v1 limits buffered writes, too: ANCK, openEuler.
-WRITEBACK_WORDS = ("cgwb_v1", "cgroup1_writeback")
+#: Family → the boot word with which cgroup v1 limits buffered writes, too. Mainline and TencentOS have none.
+WRITEBACK_WORDS = {"anck": "cgwb_v1", "openeuler": "cgroup1_writeback"}
+_FAMILIES = {"anck": "ANCK", "openeuler": "openEuler"}
 
 
 class Support(NamedTuple):
@@ -180,11 +181,19 @@ def _limited(host: Host, knob: Knob) -> Support:
     blkio = host.layout.controllers.get("blkio")
     if not knob.key.startswith("io.throttle.write_") or blkio is None or blkio.version != 1:
         return Support("yes")
-    if any(word in host.boot_words for word in WRITEBACK_WORDS):
+    if host.boot_words & set(WRITEBACK_WORDS.values()):
         return Support("yes")
-    reason = f"only direct writes are limited: on cgroup v1, buffered ones need the boot word {WRITEBACK_WORDS[0]}"
-    remedy = _ADD_WORD.format(word=WRITEBACK_WORDS[0]) + f" (ANCK; openEuler: {WRITEBACK_WORDS[1]}), or io on cgroup v2"
-    return Support("yes", reason, remedy, "boot")
+    from cotune.host.dialect import find_dialect
+
+    family, direct = find_dialect(host).name, "only direct writes are limited: "
+    v2 = "io on cgroup v2 (boot with systemd.unified_cgroup_hierarchy=1)"
+    for name, word in WRITEBACK_WORDS.items():
+        if family.startswith(name):
+            reason = f"{direct}on cgroup v1, buffered ones need the boot word {word}"
+            return Support("yes", reason, f"{_ADD_WORD.format(word=word)}, or {v2}", "boot")
+    others = " or ".join(f"{word} on {_FAMILIES[name]}" for name, word in WRITEBACK_WORDS.items())
+    reason = f"{direct}for buffered ones this kernel has no cgroup writeback on cgroup v1"
+    return Support("yes", reason, f"{v2}, or a kernel with a boot word for it ({others})", "boot")
 
 
 def missing_controller(host: Host, control: Control) -> Support:

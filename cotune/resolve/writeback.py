@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from cotune.controls import CONTROLS
 from cotune.host.facts import Host
+from cotune.host.support import WRITEBACK_WORDS
 from cotune.host.tasks import group_of
 from cotune.model import Refusal, Resolved, Setting
 
-#: ANCK's word and openEuler's; mainline and TencentOS have no cgroup writeback on version 1.
-BOOT_WORDS = frozenset(("cgwb_v1", "cgroup1_writeback"))
+BOOT_WORDS = frozenset(WRITEBACK_WORDS.values())
 _SMALLEST = 2**20
 _WRITES = ("write_bps", "write_iops")
 

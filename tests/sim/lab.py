@@ -27,10 +27,11 @@ def run(kernel: Kernel, journal: Journal, profile: Profile, options: Options | N
 
 
 def snapshot(kernel: Kernel) -> dict[str, str]:
-    """Every readable value of a host: cgroups, sysctls, block queues, mounts and process groups."""
+    """Every readable value of a simulated host: cgroups, sysctls, block queues, memory manager, file systems."""
     values: dict[str, str] = {}
-    for top in ("/sys/fs/cgroup", "/proc/sys", "/sys/block"):
-        _walk(kernel, top, values)
+    for top in ("/sys/fs/cgroup", "/proc/sys", "/sys/block", "/sys/kernel", "/proc/fs"):
+        if kernel.exists(top):
+            _walk(kernel, top, values)
     values.pop("/proc/sys/kernel/random/boot_id", None)  # every simulated host has its own
     values["mounts"] = str(kernel.mounts())
     return values

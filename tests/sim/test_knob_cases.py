@@ -42,7 +42,9 @@ from cotune.errors import ApplyFailed, PlanRefused, ProfileError
 from cotune.host.facts import Host
 from cotune.journal import Journal
 from cotune.knobs import BY_KEY, KNOBS
+from cotune.knobs.base import NO_HOST, Knob
 from cotune.knobs.examples import placed
+from cotune.knobs.types import Boolean
 from cotune.ledger import Ledger
 from cotune.model import Plan
 from cotune.planning import Options, make_plan
@@ -191,6 +193,40 @@ def test_every_knob_has_every_kind_of_case() -> None:
         # some types take everything the kernel takes
         lacking += [f"{knob.key}: {kind}" for kind in ("change", "nothing", "refused") if kind not in kinds]
     assert lacking == []
+
+
+def lacking_values(knob: Knob) -> set[str]:
+    """What the cases of a knob that find nothing to do, or are refused, leave out."""
+    mine = [case for case in CASES if case["knob"] == knob.key]
+    nothing = [(entry, bool(case.get("setup"))) for case in mine for entry in case.get("nothing", [])]
+    seen = {"default"} if any("text" not in entry for entry, _ in nothing) else set()
+    seen |= {"printed"} if any("text" in entry or prepared for entry, prepared in nothing) else set()
+    seen |= {"zero"} if any(is_zero(entry["value"]) for entry, _ in nothing) or not takes_zero(knob) else set()
+    refused = [entry for case in mine for entry in case.get("refused", [])]
+    seen |= {"errno"} if any("errno" in entry for entry in refused) or knob.confidence in ("docs", "talk") else set()
+    hidden = {"default", "printed", "zero"} if knob.part in CONTROLS[knob.control].hidden else set()
+    return {"default", "printed", "zero", "errno"} - seen - hidden
+
+
+def is_zero(value: Any) -> bool:
+    return value is False or str(value) in ("0", "0s", "0us", "0%")
+
+
+def takes_zero(knob: Knob) -> bool:
+    try:
+        knob.type.resolve(False if isinstance(knob.type, Boolean) else 0, NO_HOST)
+    except ValueError:
+        return False
+    return True
+
+
+def test_nothing_to_do_covers_the_default_zero_and_what_the_kernel_prints() -> None:
+    """And the refusals have the kernel's errno; what a knob cannot have is excused, and nothing else."""
+    excuses = yaml.safe_load((FOLDER.parent / "knob_excuses.yaml").read_text())
+    excused = {(key, excuse["kind"]) for excuse in excuses for key in excuse["knobs"]}
+    lacking = {(knob.key, kind) for knob in KNOBS for kind in lacking_values(knob)}
+    assert lacking - excused == set()
+    assert excused - lacking == set(), "these have their cases now"
 
 
 def test_every_case_is_of_a_knob() -> None:

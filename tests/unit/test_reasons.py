@@ -190,6 +190,11 @@ def test_buffered_writes_need_a_boot_word() -> None:
     support = probe(altered("anck-4.19", {"/proc/cmdline": "quiet"}), BY_KEY["io.throttle.write_bps"])
     assert (support.state, support.kind) == ("yes", "boot")
     assert "only direct writes are limited" in support.reason
+    assert "add cgwb_v1 to the kernel command line" in support.remedy
+    support = probe(altered("openeuler", {"/proc/cmdline": "quiet"}), BY_KEY["io.throttle.write_bps"])
+    assert "add cgroup1_writeback to the kernel command line" in support.remedy
+    support = probe(Host(SimKernel("mainline-v1")), BY_KEY["io.throttle.write_bps"])
+    assert "add cgwb_v1" not in support.remedy, "it would do nothing there"
     assert probe(altered("anck-4.19"), BY_KEY["io.throttle.write_bps"]) == Support("yes")
     assert probe(altered("anck-4.19", {"/proc/cmdline": "quiet"}), BY_KEY["io.throttle.read_bps"]) == Support("yes")
 
