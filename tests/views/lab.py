@@ -95,7 +95,7 @@ def detach(point: Path) -> None:
         raise OSError(ctypes.get_errno(), str(point))
 
 
-def soon(condition: Callable[[], object], seconds: float = 20.0) -> bool:
+def soon(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     """Whether ``condition`` came true in time."""
     end = time.monotonic() + seconds
     while not condition():
