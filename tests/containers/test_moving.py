@@ -43,7 +43,7 @@ def test_top_and_vmstat_see_a_load_come_and_go(box: Bundle) -> None:
     rows = [[int(word) for word in line.split()] for line in vmstat.splitlines()[2:]]
     assert len(idle) == len(rows) == ROUNDS
     # the first figures of each are averages since the start
-    looks = {
+    looks: dict[str, list[float]] = {
         "top": [100 - share for share in idle[1:]],
         "vmstat": [100 - row[14] for row in rows[1:]],
         "mpstat": [100 - float(line.split()[-1]) for line in mpstat.splitlines() if re.match(r"\d.* all ", line)],
