@@ -43,13 +43,19 @@ def test_top_and_vmstat_see_a_load_come_and_go(box: Bundle) -> None:
     rows = [[int(word) for word in line.split()] for line in vmstat.splitlines()[2:]]
     assert len(idle) == len(rows) == ROUNDS
     # the first figures of each are averages since the start
-    busy = [100 - share for share in idle[1:]] + [100 - row[14] for row in rows[1:]]
-    busy += [100 - float(line.split()[-1]) for line in mpstat.splitlines() if "Average" not in line and " all " in line]
-    assert len(busy) == 3 * (ROUNDS - 1)
-    assert all(share > 5 for share in busy), (top, vmstat, mpstat)
-    assert len(set(busy)) > 1, "figures that never change are frozen"
+    looks: dict[str, list[float]] = {
+        "top": [100 - share for share in idle[1:]],
+        "vmstat": [100 - row[14] for row in rows[1:]],
+        "mpstat": [100 - float(line.split()[-1]) for line in mpstat.splitlines() if re.match(r"\d.* all ", line)],
+    }
+    for program, busy in looks.items():
+        assert len(busy) == ROUNDS - 1, (program, mpstat)
+        # others may leave the loop little of the CPU
+        assert max(busy) > 3, (top, vmstat, mpstat)
+    every = sorted(share for busy in looks.values() for share in busy)
+    assert len(set(every)) > 1, "figures that never change are frozen"
     if box.shape.quota is not None:
-        assert sorted(busy)[len(busy) // 2] < 75, busy
+        assert every[len(every) // 2] < 75, looks
     assert all(95 <= sum(row[12:17]) <= 105 for row in rows), vmstat
     assert all(later >= earlier for earlier, later in zip(before, after, strict=True))
     assert sum(after) > sum(before) and after[0] + after[2] > before[0] + before[2]

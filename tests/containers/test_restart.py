@@ -26,7 +26,7 @@ from viewfs.targets import Target
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("viewfs-restart")]
 OWN = ("--mount", "--pid", "--fork", "--mount-proc")
 #: Seconds. Errors should last less than one; a busy machine may take longer.
-GENEROUS = 15.0
+GENEROUS = 60.0
 
 
 @pytest.fixture

@@ -34,4 +34,4 @@ def test_a_guest_sees_its_own_limits(views_service: Service, pause: int, way: st
         assert made.exec("head", "-1", "/proc/meminfo").split()[1] == str(made.shape.kilobytes)
         assert made.exec("cat", f"{CPU}/online") == "1\n"
         assert made.exec("grep", "processor", "/proc/cpuinfo").split() == ["processor", ":", "1"]
-        assert made.exec("pgrep", "-c", "sleep") == "2\n", "they do share it"
+        assert int(made.exec("pgrep", "-c", "sleep")) >= 2, "they do share it"
