@@ -109,6 +109,29 @@ def others(words: Any, names: tuple[str, ...]) -> list[str]:
     return [word for word in words if word.partition("=")[0].removeprefix("no") not in names]
 
 
+@pytest.mark.parametrize("initial", ["noatime,nodiratime", "strictatime,nosuid", "relatime,lazytime,commit=7"])
+@pytest.mark.parametrize("wanted", [("relatime", True), ("noatime", False), ("strictatime", False)])
+def test_access_times_of_one_mount(
+    lab: Lab, loop: Loop, mount_it: MountIt, initial: str, wanted: tuple[str, bool]
+) -> None:
+    """They are flags of the mount: the file system and its other mounts keep theirs."""
+    point = mount_it(initial)
+    before = state(loop, point)
+    atime, diratime = wanted
+    profile = lab.profile(host=mounts(point, {"atime": atime, "diratime": diratime}))
+    changed = lab.run("apply", "--json", profile).expect(0).json["changed"]
+    _, [mount] = state(loop, point)
+    assert ([w for w in ("noatime", "relatime") if w in mount.options] or ["strictatime"]) == [atime]
+    assert ("nodiratime" in mount.options) is not diratime
+    times = {"noatime", "relatime", "nodiratime"}
+    assert set(mount.options) - times == set(before[1][0].options) - times
+    assert mount.super_options == before[1][0].super_options
+    lab.run("diff", profile).expect(0)
+    if changed:
+        lab.run("rollback").expect(0)
+    assert state(loop, point) == before
+
+
 def test_a_remount_by_hand_is_seen(lab: Lab, loop: Loop, mount_it: MountIt) -> None:
     """status names it, apply mends it, and what somebody else changed stays on rollback."""
     point = mount_it("noatime")
