@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -44,8 +45,10 @@ def make_key(path: Path) -> Path:
 class Server:
     """One sshd that lets root in with one key. It can be ended and started again at the same address."""
 
-    def __init__(self, directory: Path, address: str, key: Path) -> None:
+    def __init__(self, directory: Path, address: str, key: Path, prefix: Sequence[str] = ()) -> None:
+        """``prefix`` starts its command."""
         directory.mkdir()
+        self._prefix = tuple(prefix)
         self.address = address
         self.key = key
         self.directory = directory
@@ -77,7 +80,7 @@ class Server:
         config.write_text(text)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._prefix, SSHD, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         end = time.monotonic() + _START
         while self._process.poll() is None and time.monotonic() < end:
