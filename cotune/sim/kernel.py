@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +36,9 @@ class SimKernel:
         sim._names = Namespace(sim._machine)
         return sim
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole state to ``path``, atomically and with mode 0600."""
-        state.save(self._machine, Path(path))
+    def save(self, path: str | os.PathLike[str], sync: bool = True) -> None:
+        """Write the whole state to ``path``, atomically and with mode 0600; ``sync``: to outlast a power cut."""
+        state.save(self._machine, Path(path), sync)
 
     # --- the Kernel port --------------------------------------------------------------------------------------------
 
@@ -126,7 +128,7 @@ class SimKernel:
         """Create one cgroup, or one directory of an ordinary file system."""
         with _naming(path):
             parent, name = self._names.parent(path)
-            where = f"{parent.rstrip('/')}/{name}"
+            where = self._place(path)
             if self._names.is_file(where) or self._names.is_directory(where):
                 refuse(errno.EEXIST)
             self._names.need_directory(parent)
@@ -246,6 +248,35 @@ class SimKernel:
             if not self._names.is_file(where) and not self._names.is_directory(where):
                 refuse(self._names.missing(where))
             return 0o644 if self._names.is_file(where) else 0o755
+
+    def lstat(self, path: str) -> int:
+        """File type and permission bits, as lstat(2) shows them in st_mode."""
+        with _naming(path):
+            where = self._place(path)
+            if where in self._names.layout.links:
+                return stat.S_IFLNK | 0o777
+            kind = stat.S_IFDIR if self._names.is_directory(where) else stat.S_IFREG
+            return kind | self.mode(where)
+
+    def readlink(self, path: str) -> str:
+        """The target of a symbolic link, relative to its directory as the kernel's own are; EINVAL for no link."""
+        with _naming(path):
+            where = self._place(path)
+            target = self._names.layout.links.get(where)
+            if target is None:
+                refuse(errno.EINVAL)
+            return posixpath.relpath(target, posixpath.dirname(where))
+
+    def ordinary(self) -> dict[str, str | None]:
+        """Files (their text) and directories (None) outside /proc and /sys, parents first."""
+        found = dict.fromkeys(self._names.layout.directories) | self._machine.plain
+        outside = [path for path in sorted(found) if path != "/" and not path.startswith(("/proc", "/sys"))]
+        return {path: found[path] for path in outside}
+
+    def _place(self, path: str) -> str:
+        """Where a path leads when a link at its end is not followed."""
+        parent, name = self._names.parent(path)
+        return f"{parent.rstrip('/')}/{name}"
 
     def spawn(
         self, pid: int, comm: str, cgroups: Mapping[str, str] | None = None, *, command: str = "", ppid: int = 1,
