@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.fleet.ssh import Server
+from tests.fleet.controller import Controller, Play
+from tests.fleet.ssh import Server, make_key
 from tests.host.lab import Run, finish
 
 COTUNE = Path(sys.executable).with_name("cotune")
@@ -73,6 +75,11 @@ class Host:
         shutil.rmtree(self.directory / "sim", ignore_errors=True)
         self.mount = Mount(self.directory, self.kernel, fault)
 
+    def ready(self) -> None:
+        """Wait until it is there."""
+        assert self.mount is not None
+        self.mount.ready()
+
     def shut(self) -> None:
         """End the kernel."""
         if self.mount is not None:
@@ -99,6 +106,11 @@ class Host:
             os.write(fd, text.encode())
         finally:
             os.close(fd)
+
+    def snapshot(self) -> dict[str, bytes]:
+        """The kernel as it is saved after each change, and all ordinary files; locks are no change."""
+        files = (path for path in (self.directory / "sim").rglob("*") if path.is_file())
+        return {str(path): path.read_bytes() for path in files if "lock" not in path.name}
 
     def cotune(self, *words: object) -> Run:
         """Run cotune for this host without Ansible."""
@@ -172,6 +184,6 @@ class Fleet:
         """Run a playbook of the collection."""
         return self.controller.play(f"cotune.host.{playbook}", *words, **extra)
 
-    def snapshots(self) -> dict[str, dict[str, str]]:
-        """What every file of every simulated kernel reads, except those that count."""
+    def snapshots(self) -> dict[str, dict[str, bytes]]:
+        """The snapshot of every host that runs."""
         return {name: host.snapshot() for name, host in self.hosts.items() if host.mount is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -94,20 +93,17 @@ class Server:
         """End it with every connection and all that runs in them, as if the machine had lost its power."""
         if self._process is None:
             return
+        connections: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             listener = psutil.Process(self._process.pid)
-            listener.send_signal(signal.SIGSTOP)  # no new connection while the old ones are ended
-            _kill(listener.children(recursive=True))
+            listener.suspend()  # no new connection meanwhile
+            connections = listener.children(recursive=True)
         self._process.kill()
         self._process.wait()
         self._process = None
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)
+        for process in connections:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _free_port(address: str) -> int:
