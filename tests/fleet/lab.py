@@ -163,10 +163,10 @@ class Fleet:
             self.hosts[name].ready()
         self.write_inventory(*names)
 
-    def write_inventory(self, *names: str, **variables: Any) -> None:
-        """These hosts, or all, as the inventory of the next runs."""
+    def write_inventory(self, *names: str, more: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """These hosts, or all, as the inventory of the next runs; and ``more``, with the variables of each."""
         hosts = {name: self.hosts[name].variables() for name in names or self.hosts}
-        self.controller.write_inventory(hosts, {**self.variables(), **variables})
+        self.controller.write_inventory({**hosts, **(more or {})}, self.variables())
 
     def variables(self) -> dict[str, Any]:
         """What holds for every host."""
