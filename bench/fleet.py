@@ -164,15 +164,15 @@ def sysctls() -> dict[str, str]:
     return found
 
 
-def profile(name: str, group: str) -> dict[str, Any]:
-    """The settings as a profile."""
-    sections: dict[str, Any] = {"match": {"cgroup": group}}
+def profile() -> dict[str, Any]:
+    """The settings as a profile, the same for every host but for the group."""
+    sections: dict[str, Any] = {"match": {"cgroup": "{{ bench_group }}"}}
     for setting in FILES:
         sections.setdefault(setting.section, {})[setting.key] = setting.value
     return {
         "apiVersion": "cotune/v1",
         "kind": "IsolationProfile",
-        "metadata": {"name": name},
+        "metadata": {"name": "bench"},
         "host": {"sysctl": {key: int(value) for key, value in sysctls().items()}},
         "groups": {"bench": sections},
     }
@@ -232,7 +232,6 @@ class Bench:
                 "ansible_host": server.address,
                 "ansible_port": server.port,
                 "bench_group": each,
-                "cotune_profiles": [profile(f"bench-{number}", each)],
                 "cotune_state_dir": f"{self.folder}/state{number}",
                 "rival_sysctl_file": f"{self.folder}/sysctl{number}.conf",
             }
@@ -242,6 +241,7 @@ class Bench:
             "ansible_python_interpreter": "/usr/bin/python3",
             "bench_sysctls": sysctls(),
             "bench_files": [setting._asdict() for setting in FILES],
+            "cotune_profiles": [profile()],
             "cotune_install": False,
             "cotune_units": False,
             "cotune_executable": str(Path(sys.executable).with_name("cotune")),
@@ -277,7 +277,7 @@ def show(figures: dict[str, Figures], hosts: int) -> None:
     for label, each in figures.items():
         controller, host = (1000 * cpu / hosts for cpu in (each.controller, each.hosts))
         print(
-            f"  {label:<8} {each.seconds:6.2f} s   per host: {1000 * each.seconds / hosts:6.0f} ms, "
+            f"  {label:<6} {hosts:3} hosts {each.seconds:6.2f} s   per host: {1000 * each.seconds / hosts:6.0f} ms, "
             f"CPU of the controller {controller:6.0f} ms, of the host {host:6.0f} ms   "
             f"controller's memory {each.memory / 2**20:6.1f} MiB"
         )
@@ -287,8 +287,8 @@ def main() -> None:
     """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--hosts", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--many", type=int, default=64, help="hosts for the growth per host, 0 for none")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--many", type=int, default=96, help="hosts for what each further one costs; 0: none")
     options = parser.parse_args()
     if os.geteuid() != 0 or not (CGROUP / "cpuacct/cpuacct.usage").exists():
         raise SystemExit("needs root and cgroup v1 with separate controllers: nothing measured")
@@ -303,14 +303,20 @@ def main() -> None:
             label = "time" if what == "seconds" else "CPU of the controller"
             print(f"cotune / tasks, {label}: {ratio:.2f} (aim ≤ {AIM:g}){'' if ratio <= AIM else '  MISSED'}")
         if options.many:
-            growth(bench.measure({"cotune": site}, options.many, 1)["cotune"], few["cotune"], options)
+            print(f"more hosts: names that share the {options.hosts} servers, each with a state of its own")
+            quarter = options.many // 4
+            growth(many(bench, site, quarter), many(bench, site, options.many), options.many - quarter)
 
 
-def growth(many: Figures, few: Figures, options: argparse.Namespace) -> None:
+def many(bench: Bench, site: str, hosts: int) -> Figures:
+    """One unchanged run with more hosts than servers."""
+    figures = bench.measure({"cotune": site}, hosts, 1)
+    show(figures, hosts)
+    return figures["cotune"]
+
+
+def growth(few: Figures, many: Figures, further: int) -> None:
     """What each further host costs the controller."""
-    print(f"{options.many} hosts, names that share the {options.hosts} servers")
-    show({"cotune": many}, options.many)
-    further = options.many - options.hosts
     print(
         f"each further host: {1000 * (many.seconds - few.seconds) / further:.0f} ms, "
         f"CPU of the controller {1000 * (many.controller - few.controller) / further:.0f} ms, "
