@@ -18,10 +18,12 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+import psutil
 
 from tests.fleet.controller import Controller
 from tests.fleet.ssh import Server, make_key
@@ -99,12 +101,14 @@ RIVAL = """\
 
 
 class Figures(NamedTuple):
-    """One ansible-playbook: seconds, CPU seconds of the controller's processes and of the hosts', bytes at most."""
+    """One ansible-playbook: seconds, CPU seconds of the controller's processes and of the hosts'; bytes at most of all
+    the controller's processes together, and of the largest, which is ansible-playbook itself."""
 
     seconds: float
     controller: float
     hosts: float
     memory: float
+    largest: float
 
 
 class Meter:
@@ -130,20 +134,24 @@ class Meter:
         """CPU seconds used, user and system."""
         return int((self._cpu / "cpuacct.usage").read_text()) / 1e9
 
-    def memory(self) -> int:
-        """Bytes of anonymous memory, shared pages once."""
+    def memory(self) -> tuple[int, int]:
+        """Bytes of anonymous memory of all its processes, shared pages once; and the size of the largest of them."""
         lines = dict(line.split() for line in (self._memory / "memory.stat").read_text().splitlines())
-        return int(lines["total_rss"])
+        largest = 0
+        for pid in (self._memory / "cgroup.procs").read_text().split():
+            with suppress(psutil.NoSuchProcess):
+                largest = max(largest, psutil.Process(int(pid)).memory_info().rss)
+        return int(lines["total_rss"]), largest
 
     @contextmanager
     def peak(self) -> Iterator[list[int]]:
-        """The most memory seen during a block, ten times a second, as the last of a list."""
-        seen = [0]
+        """The most of each seen during a block, looked at ten times a second."""
+        seen = [0, 0]
         done = threading.Event()
 
         def watch() -> None:
             while not done.wait(0.1):
-                seen.append(max(seen[-1], self.memory()))
+                seen[:] = map(max, seen, self.memory())
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -253,7 +261,7 @@ class Bench:
         cpu, there, begin = self.here.cpu(), self.there.cpu(), time.perf_counter()
         with self.here.peak() as memory:
             play = self.controller.play(playbook)
-        figures = Figures(time.perf_counter() - begin, self.here.cpu() - cpu, self.there.cpu() - there, memory[-1])
+        figures = Figures(time.perf_counter() - begin, self.here.cpu() - cpu, self.there.cpu() - there, *memory)
         if play.code or not play.recap or (unchanged and play.hosts("changed")):
             raise SystemExit(f"{playbook}: exit {play.code}\n{play.out}\n{play.err}")
         return figures
@@ -279,7 +287,7 @@ def show(figures: dict[str, Figures], hosts: int) -> None:
         print(
             f"  {label:<6} {hosts:3} hosts {each.seconds:6.2f} s   per host: {1000 * each.seconds / hosts:6.0f} ms, "
             f"CPU of the controller {controller:6.0f} ms, of the host {host:6.0f} ms   "
-            f"controller's memory {each.memory / 2**20:6.1f} MiB"
+            f"controller's memory {each.memory / 2**20:6.1f} MiB, its largest process {each.largest / 2**20:.1f}"
         )
 
 
@@ -320,7 +328,7 @@ def growth(few: Figures, many: Figures, further: int) -> None:
     print(
         f"each further host: {1000 * (many.seconds - few.seconds) / further:.0f} ms, "
         f"CPU of the controller {1000 * (many.controller - few.controller) / further:.0f} ms, "
-        f"its memory {(many.memory - few.memory) / further / 1024:.0f} KiB"
+        f"its largest process {(many.largest - few.largest) / further / 1024:.0f} KiB"
     )
 
 
