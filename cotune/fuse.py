@@ -42,6 +42,8 @@ class Loop(Protocol):
     """What a file system needs of its event loop."""
 
     name: str
+    #: The signal that ended it, 0 for none.
+    ended_by: int
 
     def run(self) -> None:
         """Serve requests until the file system is unmounted or SIGTERM or SIGINT arrives."""
@@ -102,6 +104,7 @@ class TrioLoop:
     """pyfuse3 under trio, as its authors run it."""
 
     name = "trio"
+    ended_by = 0
 
     def run(self) -> None:
         """See :class:`Loop`."""
@@ -129,7 +132,7 @@ class TrioLoop:
         import trio
 
         with trio.open_signal_receiver(*_ENDING) as received:
-            async for _ in received:
+            async for self.ended_by in received:
                 pyfuse3.terminate()
 
 
@@ -187,6 +190,7 @@ class OwnLoop:
     """The loop described at the top of this module. Signals need it to run in the main thread."""
 
     name = "own"
+    ended_by = 0
 
     def __init__(self) -> None:
         self._ready: deque[tuple[Task, Future[Any] | None]] = deque()
@@ -257,6 +261,7 @@ class OwnLoop:
             os.write(self._waker, b"\0")
 
     def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
+        self.ended_by = number
         self.close()
 
     @types.coroutine

@@ -155,7 +155,7 @@ def cotune_man(version: str) -> str:
         ".SH COMMANDS",
     ]
     common = {parameter.name for parameter in root.params}
-    for name, command in root.commands.items():
+    for name, command in _verbs(root.commands):
         own = [parameter for parameter in command.params if parameter.name not in common]
         usage = " ".join(_metavar(p) for p in own if p.param_type_name == "argument")
         lines += [f".SS cotune {_roff(name)} {_roff(usage)}".rstrip(), *_paragraphs(command.help or "")]
@@ -166,6 +166,15 @@ def cotune_man(version: str) -> str:
     lines += [".SH FILES", ".TP", ".I /var/lib/cotune", "Transactions, readable for root only.", ".TP"]
     lines += [".I /run/cotune", "The lock.", ".SH SEE ALSO", ".BR cotune-knobs (7)"]
     return "\n".join(lines) + "\n"
+
+
+def _verbs(commands: dict[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb with its name, those of a group behind the name of the group."""
+    for name, command in commands.items():
+        if hasattr(command, "commands"):
+            yield from _verbs(command.commands, f"{group}{name} ")
+        else:
+            yield f"{group}{name}", command
 
 
 def _head(title: str, section: int, version: str, name: str, what: str) -> list[str]:

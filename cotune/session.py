@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cotune.errors import UsageError
 from cotune.host.facts import Host
 from cotune.journal import Journal
 from cotune.ledger import Ledger
 from cotune.state import StateDir, default_state, given_state, held, make_private
+
+if TYPE_CHECKING:
+    from cotune.sim.kernel import SimKernel
 
 
 @dataclass
@@ -58,21 +62,36 @@ def _real(root: str, state_dir: Path | None) -> Iterator[Session]:
 
 @contextmanager
 def _simulated(name: str, state_dir: Path | None) -> Iterator[Session]:
+    with simulated_host(name, state_dir, wait=60.0) as (kernel, state):
+        yield Session(Host(kernel), state, Journal(state))
+
+
+@contextmanager
+def simulated_host(name: str, state_dir: Path | None, wait: float) -> Iterator[tuple[SimKernel, StateDir]]:
+    """The simulated host of a state directory, held for the caller alone and saved at the end.
+
+    ``wait`` is in seconds. Raises UsageError, Locked, NotPermitted.
+    """
     from cotune.sim.kernel import SimKernel
 
     # apart from the running host's transactions: another boot id there would look like a reboot
     state = given_state((state_dir or default_state("/").path) / "sim" / name)
-    path = state.path / f"{name}.json"
     kernel = SimKernel(name)  # an unknown name is refused before anything is made
     make_private(state.path)
+    path = simulated_file(state, name)
     # the simulated host is loaded, changed and saved as a whole, so commands on it take turns
-    with held(state.path / "host.lock", wait=60.0):
+    with held(state.path / "host.lock", wait, "wait for it, unmount the host (sim mount), or pass another --state-dir"):
         if path.exists():
             kernel = SimKernel.load(name, path)
         try:
-            yield Session(Host(kernel), state, Journal(state))
+            yield kernel, state
         finally:
             kernel.save(path)
+
+
+def simulated_file(state: StateDir, name: str) -> Path:
+    """Where the simulated kernel of a state directory is saved."""
+    return state.path / f"{name}.json"
 
 
 def timestamp() -> str:

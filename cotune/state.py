@@ -44,20 +44,20 @@ class StateDir:
 
 
 @contextmanager
-def held(path: Path, wait: float) -> Iterator[None]:
-    """Hold a lock file exclusively, waiting at most ``wait`` seconds. Raises Locked, NotPermitted."""
+def held(path: Path, wait: float, hint: str = "wait for it, or pass --wait 30s") -> Iterator[None]:
+    """Hold a lock file exclusively, waiting at most ``wait`` seconds. Raises Locked (with ``hint``), NotPermitted."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise NotPermitted(f"{path}: {error.strerror}", "run as root, or pass --state-dir") from None
     try:
-        _acquire(fd, path, wait)
+        _acquire(fd, path, wait, hint)
         yield
     finally:
         os.close(fd)
 
 
-def _acquire(fd: int, path: Path, wait: float) -> None:
+def _acquire(fd: int, path: Path, wait: float, hint: str) -> None:
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -66,9 +66,7 @@ def _acquire(fd: int, path: Path, wait: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                raise Locked(
-                    f"another run holds the lock {path} (pid {holder})", "wait for it, or pass --wait 30s"
-                ) from None
+                raise Locked(f"another run holds the lock {path} (pid {holder})", hint) from None
             time.sleep(0.05)
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -109,18 +107,24 @@ def make_private(path: Path) -> None:
         ) from None
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Replace a file in one step that outlasts a power cut, readable for its owner only. Raises OSError."""
+def replace_file(path: Path, text: str, sync: bool = True) -> None:
+    """Replace a file in one step, readable for its owner only. Raises OSError.
+
+    The step outlasts a power cut, or without ``sync`` the end of this process only.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+    if not sync:
+        return
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -38,6 +38,7 @@ VERBS = {
     "explain": "explain",
     "schema": "schema",
     "demo": "demo",
+    "sim": "sim",
 }
 _WITH_VALUE = ("--root", "--state-dir", "--sim")
 EXIT_CODES = {

@@ -20,7 +20,7 @@ from cotune.kernel.port import Project, Quota
 from cotune.kernel.remount import MOUNT_FLAGS, mount_call
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_UMOUNT_NOFOLLOW = 8
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 # struct fsxattr: xflags, extsize, nextents, projid, cowextsize, padding
 _FSXATTR = struct.Struct("=IIIII8s")
 _FS_IOC_FSGETXATTR = 0x801C581F
@@ -52,10 +52,14 @@ def mount(fstype: str, source: str, point: str, options: Sequence[str]) -> None:
     mount_call(source, point, fstype, flags, ",".join(data))
 
 
-def unmount(point: str) -> None:
-    """umount2(2) without following a symbolic link. Raises OSError."""
+def unmount(point: str, detach: bool = False) -> None:
+    """umount2(2) without following a symbolic link; ``detach`` leaves it to those who have files of it open.
+
+    Raises OSError.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.umount2(os.fsencode(point), _UMOUNT_NOFOLLOW), point)
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if detach else 0)
+    _check(libc.umount2(os.fsencode(point), flags), point)
 
 
 def run_tool(name: str, arguments: Sequence[str]) -> str:

@@ -10,8 +10,9 @@ import errno
 import fnmatch
 import os
 import re
+import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -23,7 +24,7 @@ OPERATIONS = (
 )  # fmt: skip
 #: The word that counts operations of every kind.
 ANY = "op"
-_ACTIONS = ("errno", "vanish", "thirdparty")
+_ACTIONS = ("errno", "vanish", "thirdparty", "kill")
 _KEYS = (*_ACTIONS, *OPERATIONS, ANY, "path")
 _EXAMPLE = "such as errno=EBUSY,write=3,path=*/memory.limit_in_bytes"
 
@@ -34,7 +35,8 @@ class Fault:
     is ``below`` or lies below it.
 
     Exactly one of: ``number`` (the operation fails with this errno and is not carried out), ``vanish`` (this cgroup is
-    removed with its tasks first), ``third_party`` (this path and text are written first).
+    removed with its tasks first), ``third_party`` (this path and text are written first), ``kill`` (whoever asks for
+    the operation is killed, and it is not carried out).
     """
 
     nth: int
@@ -44,6 +46,7 @@ class Fault:
     number: int = 0
     vanish: str = ""
     third_party: tuple[str, str] | None = None
+    kill: bool = False
     lasting: bool = False
 
 
@@ -55,8 +58,10 @@ class _Vanishing(Protocol):
 class FaultyKernel:
     """Passes everything on to ``inner``, and lets the faults strike. ``counts`` holds the operations seen so far."""
 
-    def __init__(self, inner: Kernel, faults: Sequence[Fault]) -> None:
+    def __init__(self, inner: Kernel, faults: Sequence[Fault], caller: Callable[[], int] = os.getpid) -> None:
+        """``caller`` tells the process that asks, 0 when it cannot be seen from here."""
         self.inner = inner
+        self._caller = caller
         self.faults = tuple(faults)
         self.counts: Counter[str] = Counter()
         self._matched = [0] * len(self.faults)
@@ -193,6 +198,8 @@ class FaultyKernel:
                 _evacuate(self.inner, fault.vanish)
         if fault.third_party is not None:
             self.inner.write(*fault.third_party)
+        if fault.kill and (pid := self._caller()):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _evacuate(kernel: Kernel, cgroup: str) -> None:
@@ -209,8 +216,8 @@ def _evacuate(kernel: Kernel, cgroup: str) -> None:
 
 
 def parse_fault(spec: str) -> Fault:
-    """A fault from ``errno=NAME``, ``vanish=CGROUP`` or ``thirdparty=PATH:TEXT``, an operation and its count, and
-    ``path=GLOB``, separated by commas; UsageError says what is wrong.
+    """A fault from ``errno=NAME``, ``vanish=CGROUP``, ``thirdparty=PATH:TEXT`` or ``kill=caller``, an operation and its
+    count, and ``path=GLOB``, separated by commas; UsageError says what is wrong.
 
     Counts are ``write=3`` (the third) or ``write=3+`` (the third and all after); ``op=3`` counts every operation. For
     ``vanish`` with ``op`` and no ``path``, only operations on that cgroup or below count.
@@ -258,6 +265,10 @@ def _with_action(spec: str, fault: Fault, action: str, value: str, has_path: boo
         cgroup = value.rstrip("/")
         below = "" if has_path or fault.on != ANY else cgroup
         return replace(fault, vanish=cgroup, below=below)
+    if action == "kill":
+        if value != "caller":
+            raise _bad(spec, "kill= wants the word caller")
+        return replace(fault, kill=True, number=errno.EINTR)
     path, colon, text = value.partition(":")
     if not colon or not path.startswith("/"):
         raise _bad(spec, "thirdparty= wants an absolute path, a colon and the text")

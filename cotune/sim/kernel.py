@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from cotune.sim.machine import USER_HZ, Group, Hierarchy
 from cotune.sim.namespace import Namespace
 
 __all__ = ["KERNELS", "SimKernel"]
+
+_DIRECTORY = stat.S_IFDIR | 0o755
 
 
 class SimKernel:
@@ -34,9 +38,9 @@ class SimKernel:
         sim._names = Namespace(sim._machine)
         return sim
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole state to ``path``, atomically and with mode 0600."""
-        state.save(self._machine, Path(path))
+    def save(self, path: str | os.PathLike[str], sync: bool = True) -> None:
+        """Write the whole state to ``path``, atomically and with mode 0600; ``sync``: to outlast a power cut."""
+        state.save(self._machine, Path(path), sync)
 
     # --- the Kernel port --------------------------------------------------------------------------------------------
 
@@ -126,7 +130,7 @@ class SimKernel:
         """Create one cgroup, or one directory of an ordinary file system."""
         with _naming(path):
             parent, name = self._names.parent(path)
-            where = f"{parent.rstrip('/')}/{name}"
+            where = self._place(path)
             if self._names.is_file(where) or self._names.is_directory(where):
                 refuse(errno.EEXIST)
             self._names.need_directory(parent)
@@ -233,19 +237,64 @@ class SimKernel:
     def mode(self, path: str) -> int:
         """Permission bits, as stat(2) shows them."""
         with _naming(path):
+            return self._mode(self._names.resolve(path))
+
+    def _mode(self, where: str) -> int:
+        found = self._names.cgroup(where)
+        if found is not None and found[2]:
+            return found[1].files()[found[2]].mode
+        tree = self._names.tree(where)
+        if tree is not None and tree[0].exists(tree[1]):
+            return tree[0].mode(tree[1])
+        file = self._names.layout.files.get(where)
+        if file is not None:
+            return file.mode
+        if not self._names.is_file(where) and not self._names.is_directory(where):
+            refuse(self._names.missing(where))
+        return 0o644 if self._names.is_file(where) else 0o755
+
+    def lstat(self, path: str) -> int:
+        """File type and permission bits, as lstat(2) shows them in st_mode."""
+        with _naming(path):
+            return self._lstat(self._place(path))
+
+    def entries(self, path: str) -> dict[str, int]:
+        """The names in a directory, each with what lstat(2) shows in st_mode."""
+        with _naming(path):
             where = self._names.resolve(path)
             found = self._names.cgroup(where)
-            if found is not None and found[2]:
-                return found[1].files()[found[2]].mode
-            tree = self._names.tree(where)
-            if tree is not None and tree[0].exists(tree[1]):
-                return tree[0].mode(tree[1])
-            file = self._names.layout.files.get(where)
-            if file is not None:
-                return file.mode
-            if not self._names.is_file(where) and not self._names.is_directory(where):
-                refuse(self._names.missing(where))
-            return 0o644 if self._names.is_file(where) else 0o755
+            if found is not None and not found[2]:
+                files = {name: stat.S_IFREG | file.mode for name, file in found[1].files().items()}
+                return files | dict.fromkeys(found[1].children, _DIRECTORY)
+            return {name: self._lstat(f"{where.rstrip('/')}/{name}") for name in self.listdir(where)}
+
+    def _lstat(self, where: str) -> int:
+        if where in self._names.layout.links:
+            return stat.S_IFLNK | 0o777
+        found = self._names.cgroup(where)
+        if found is not None and not found[2]:
+            return _DIRECTORY
+        return (stat.S_IFDIR if self._names.is_directory(where) else stat.S_IFREG) | self._mode(where)
+
+    def readlink(self, path: str) -> str:
+        """The target of a symbolic link, relative to its directory as the kernel's own are; EINVAL for no link."""
+        with _naming(path):
+            where = self._place(path)
+            target = self._names.layout.links.get(where)
+            if target is None:
+                refuse(errno.EINVAL)
+            return posixpath.relpath(target, posixpath.dirname(where))
+
+    def ordinary(self) -> dict[str, str | None]:
+        """Files (their text) and directories (None) outside /proc and /sys, parents first."""
+        found = dict.fromkeys(self._names.layout.directories) | self._machine.plain
+        outside = [path for path in sorted(found) if path != "/" and not path.startswith(("/proc", "/sys"))]
+        return {path: found[path] for path in outside}
+
+    def _place(self, path: str) -> str:
+        """Where a path leads when a link at its end is not followed."""
+        parent, name = self._names.parent(path)
+        return f"{parent.rstrip('/')}/{name}"
 
     def spawn(
         self, pid: int, comm: str, cgroups: Mapping[str, str] | None = None, *, command: str = "", ppid: int = 1,

@@ -19,10 +19,10 @@ FORMAT = 2
 _V = TypeVar("_V")
 
 
-def save(machine: Machine, path: Path) -> None:
-    """Replace the file in one step, readable for its owner only."""
+def save(machine: Machine, path: Path, sync: bool = True) -> None:
+    """Replace the file in one step, readable for its owner only; ``sync`` as for replace_file."""
     text = json.dumps(_dump(machine), separators=(",", ":"), sort_keys=True)
-    replace_file(path, text)
+    replace_file(path, text, sync)
 
 
 def load(kernel: str, path: Path) -> Machine:
