@@ -17,6 +17,7 @@ from cotune.cli.options import (
     Profiles,
     Strict,
     consents,
+    need_words,
     parse_pids,
     parse_wait,
 )
@@ -35,7 +36,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
         only: Only = None,
         pid: Pids = None,
-        label: Annotated[str, typer.Option("--label", metavar="RUN", help="Name this run, for rollback --label.")] = "",
+        label: Annotated[
+            str | None, typer.Option("--label", metavar="RUN", help="Name this run, for rollback --label.")
+        ] = None,
         wait: Annotated[
             str | None, typer.Option("--wait", metavar="DURATION", help="Wait for the lock, e.g. 30s.")
         ] = None,
@@ -63,11 +66,12 @@ def register(app: typer.Typer) -> None:
         from cotune.report import plan_json, plan_lines
         from cotune.session import timestamp
 
+        need_words(("--label", label))
         profile = load_profile(profiles)
         for warning in profile.warnings:
             cli.note(f"warning: {warning}")
         flags = consents(force, allow_oom, allow_irreversible)
-        options = Options(tuple(only or ()), parse_pids(pid), strict, not no_takeover, label, flags)
+        options = Options(tuple(only or ()), parse_pids(pid), strict, not no_takeover, label or "", flags)
         with cli.session() as session:
             if dry_run:
                 plan = make_plan(profile, session.host, session.ledger(), options)

@@ -45,6 +45,13 @@ def consents(force: bool, allow_oom: bool, allow_irreversible: bool) -> frozense
     return frozenset(name for name, value in given.items() if value)
 
 
+def need_words(*options: tuple[str, str | None]) -> None:
+    """Raises UsageError for an option given without text, as by a script whose variable is not set."""
+    for option, value in options:
+        if value is not None and not value.strip():
+            raise UsageError(f"{option} is empty", f"name one, or leave {option} out")
+
+
 def parse_pids(words: list[str] | None) -> dict[str, list[int]]:
     """Group name → processes, from ``GROUP=PID`` words. Raises UsageError."""
     pids: dict[str, list[int]] = {}

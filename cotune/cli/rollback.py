@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cotune.cli.context import Cli, Line, command
-from cotune.cli.options import parse_wait
+from cotune.cli.options import need_words, parse_wait
 from cotune.errors import UsageError
 from cotune.journal import COMMITTED, Transaction
 from cotune.planning import show_value
@@ -56,6 +56,8 @@ def register(app: typer.Typer) -> None:
             cotune rollback 7
 
             cotune rollback --profile online-offline
+
+            cotune rollback --label run-2026-11-30
         """
         from cotune.recover import recover_cut_off
         from cotune.rollback import Selection, preview
@@ -64,6 +66,7 @@ def register(app: typer.Typer) -> None:
 
         if sum(value is not None for value in (transaction, profile, label)) > 1:
             raise UsageError("name a transaction, --profile or --label, not several", "see cotune rollback --help")
+        need_words(("--profile", profile), ("--label", label))
         selection = Selection(transaction, profile, label)
         if dry_run:
             with cli.session() as session:
@@ -78,6 +81,8 @@ def register(app: typer.Typer) -> None:
                 chosen, result = [], UndoResult([], [], [], [])
             else:
                 chosen, result = roll(session.host, session.journal, selection, timestamp, force)
+        if not chosen and not recovered:
+            result.notes.extend(_none(profile, label))
         result.left.extend(text for one in recovered for text in one.left)
         _emit(cli, chosen, result, recovered, done=True)
         return 5 if result.left else 0
@@ -91,6 +96,14 @@ def _fulfilled(recovered: list[Recovered], transaction: str | None, several: str
     """Whether undoing what a crash cut off was the very thing asked for: the newest transaction, or this one."""
     undone = [one.transaction.id for one in recovered if one.transaction.state != COMMITTED]
     return bool(undone) and not several and (transaction is None or transaction.zfill(6) in undone)
+
+
+def _none(profile: str | None, label: str | None) -> Iterator[str]:
+    """Why there is nothing to undo: a host that had nothing to do has no transaction of a run either."""
+    if profile is not None:
+        yield f"no transaction of the profile {profile} is in force"
+    if label is not None:
+        yield f"no transaction with the label {label} is in force"
 
 
 def _record(chosen: list[Transaction], result: UndoResult, recovered: list[Recovered]) -> dict[str, Any]:
@@ -119,7 +132,7 @@ def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recove
     for one in recovered:
         yield [("bold", f"transaction {one.transaction.id}, cut off by a crash, is {'now ' * done}{one.outcome}")]
     if not chosen and not recovered:
-        yield [("bold", "nothing to roll back")]
+        yield [("bold", ": ".join(("nothing to roll back", *result.notes)))]
         return
     for transaction in chosen:
         name = f"{transaction.profile} {transaction.version}".strip()

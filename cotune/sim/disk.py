@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cotune.sim.nodes import Change, KernelNode, Node, Open, Simulated, Status
@@ -64,8 +66,10 @@ class DiskNode(Node):
         node.close()
         return DiskNode(os.open(bound, _PATH_FLAGS), self._binds)
 
-    def names(self) -> list[str]:
-        return sorted(os.listdir(self._again))
+    def entries(self) -> Iterator[tuple[str, Node]]:
+        for name in sorted(os.listdir(self._again)):
+            with suppress(FileNotFoundError):
+                yield name, self.find(name)
 
     def readlink(self) -> str:
         return os.readlink("", dir_fd=self.fd)
@@ -104,7 +108,7 @@ class DiskNode(Node):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         if flags & ~_RENAME_NOREPLACE:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if flags and new in directory.names():
+        if flags and new in os.listdir(directory._again):
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
         self._need_movable(name)
         directory._need_movable(new)
@@ -146,8 +150,10 @@ class _Root(DiskNode):
     def find(self, name: str) -> Node:
         return KernelNode(self._host, f"/{name}") if name in _KERNEL else super().find(name)
 
-    def names(self) -> list[str]:
-        return sorted([*super().names(), *_KERNEL])
+    def entries(self) -> Iterator[tuple[str, Node]]:
+        yield from super().entries()
+        for name in _KERNEL:
+            yield name, self.find(name)
 
 
 class DiskFile(Open):

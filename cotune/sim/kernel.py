@@ -20,6 +20,8 @@ from cotune.sim.namespace import Namespace
 
 __all__ = ["KERNELS", "SimKernel"]
 
+_DIRECTORY = stat.S_IFDIR | 0o755
+
 
 class SimKernel:
     """A simulated host. ``name`` is ``sim:KERNEL``; see :data:`KERNELS` for the kernels."""
@@ -235,28 +237,44 @@ class SimKernel:
     def mode(self, path: str) -> int:
         """Permission bits, as stat(2) shows them."""
         with _naming(path):
-            where = self._names.resolve(path)
-            found = self._names.cgroup(where)
-            if found is not None and found[2]:
-                return found[1].files()[found[2]].mode
-            tree = self._names.tree(where)
-            if tree is not None and tree[0].exists(tree[1]):
-                return tree[0].mode(tree[1])
-            file = self._names.layout.files.get(where)
-            if file is not None:
-                return file.mode
-            if not self._names.is_file(where) and not self._names.is_directory(where):
-                refuse(self._names.missing(where))
-            return 0o644 if self._names.is_file(where) else 0o755
+            return self._mode(self._names.resolve(path))
+
+    def _mode(self, where: str) -> int:
+        found = self._names.cgroup(where)
+        if found is not None and found[2]:
+            return found[1].files()[found[2]].mode
+        tree = self._names.tree(where)
+        if tree is not None and tree[0].exists(tree[1]):
+            return tree[0].mode(tree[1])
+        file = self._names.layout.files.get(where)
+        if file is not None:
+            return file.mode
+        if not self._names.is_file(where) and not self._names.is_directory(where):
+            refuse(self._names.missing(where))
+        return 0o644 if self._names.is_file(where) else 0o755
 
     def lstat(self, path: str) -> int:
         """File type and permission bits, as lstat(2) shows them in st_mode."""
         with _naming(path):
-            where = self._place(path)
-            if where in self._names.layout.links:
-                return stat.S_IFLNK | 0o777
-            kind = stat.S_IFDIR if self._names.is_directory(where) else stat.S_IFREG
-            return kind | self.mode(where)
+            return self._lstat(self._place(path))
+
+    def entries(self, path: str) -> dict[str, int]:
+        """The names in a directory, each with what lstat(2) shows in st_mode."""
+        with _naming(path):
+            where = self._names.resolve(path)
+            found = self._names.cgroup(where)
+            if found is not None and not found[2]:
+                files = {name: stat.S_IFREG | file.mode for name, file in found[1].files().items()}
+                return files | dict.fromkeys(found[1].children, _DIRECTORY)
+            return {name: self._lstat(f"{where.rstrip('/')}/{name}") for name in self.listdir(where)}
+
+    def _lstat(self, where: str) -> int:
+        if where in self._names.layout.links:
+            return stat.S_IFLNK | 0o777
+        found = self._names.cgroup(where)
+        if found is not None and not found[2]:
+            return _DIRECTORY
+        return (stat.S_IFDIR if self._names.is_directory(where) else stat.S_IFREG) | self._mode(where)
 
     def readlink(self, path: str) -> str:
         """The target of a symbolic link, relative to its directory as the kernel's own are; EINVAL for no link."""

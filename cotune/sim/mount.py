@@ -21,7 +21,7 @@ from cotune.kernel import admin
 from cotune.kernel.real import RealKernel
 from cotune.session import simulated_file, simulated_host
 from cotune.sim.disk import Binds, open_root
-from cotune.sim.faults import FaultyKernel, parse_fault
+from cotune.sim.faults import parse_fault
 from cotune.sim.kernel import SimKernel
 from cotune.sim.nodes import Simulated
 from cotune.state import StateDir, make_private
@@ -58,9 +58,7 @@ def serve_host(
         replaced = _clear_stale(point)
         _need_empty(point, state)
         path = simulated_file(state, kernel)
-        host = Simulated(sim, lambda: sim.save(path, sync=False))
-        if struck:
-            host.kernel = FaultyKernel(sim, struck, lambda: host.pid)
+        host = Simulated(sim, struck, lambda: sim.save(path, sync=False))
         directory, binds = _ordinary_files(sim, state)
         _settle_process()
         options = {f"fsname={sim.name}", f"subtype={_SUBTYPE}"}

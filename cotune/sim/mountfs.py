@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("cotune.sim.mount")
-#: Seconds for which the kernel may remember the status of a node it holds.
+#: Seconds for which the kernel may remember the status of a node: nobody changes it but through the mount.
 _STATUS = 1.0
 
 
@@ -73,6 +73,14 @@ class _Inodes:
             node.close()
 
 
+class _Directory:
+    """An open directory, and what was in it when it was read from the beginning: names with inodes and nodes."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.listing: list[tuple[str, int, Node]] = []
+
+
 class SimFs(pyfuse3.Operations):
     """See the top of this module."""
 
@@ -80,8 +88,7 @@ class SimFs(pyfuse3.Operations):
         super().__init__()
         self._inodes = _Inodes(root)
         self._files: dict[int, Open] = {}
-        #: An open directory and the names it had when it was read from the beginning.
-        self._listings: dict[int, tuple[Node, list[str]]] = {}
+        self._directories: dict[int, _Directory] = {}
         self._last = 0
 
     # ---- names and status -----------------------------------------------------------------------------------------
@@ -142,35 +149,36 @@ class SimFs(pyfuse3.Operations):
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Open a directory."""
         self._last += 1
-        self._listings[self._last] = self._inodes[inode], []
+        self._directories[self._last] = _Directory(self._inodes[inode])
         return self._last
 
     @_guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Names from ``start_id`` on; they are read anew when a reader starts at the beginning."""
-        directory, names = self._listings[fh]
+        directory = self._directories[fh]
         if start_id == 0:
-            names = directory.names()
-            self._listings[fh] = directory, names
-        for number, name in enumerate(names[start_id:], start_id + 1):
-            try:
-                node = directory.find(name)
-            except OSError:  # gone since
-                continue
-            inode, kept = self._inodes.tell(node)
-            if not pyfuse3.readdir_reply(token, os.fsencode(name), _attributes(inode, kept), number):
-                self._inodes.forget(inode, 1)
+            self._drop(directory)
+            directory.listing = [(name, *self._inodes.tell(node)) for name, node in directory.node.entries()]
+        for number, (name, inode, node) in enumerate(directory.listing[start_id:], start_id + 1):
+            if not pyfuse3.readdir_reply(token, os.fsencode(name), _attributes(inode, node), number):
                 break
+            self._inodes.tell(node)
 
     @_guarded
     async def releasedir(self, fh: int) -> None:
         """Close a directory."""
-        del self._listings[fh]
+        self._drop(self._directories.pop(fh))
+
+    def _drop(self, directory: _Directory) -> None:
+        """Let go of what a listing holds."""
+        for _, inode, _ in directory.listing:
+            self._inodes.forget(inode, 1)
+        directory.listing = []
 
     @_guarded
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """fsync(2) of a directory."""
-        self._listings[fh][0].sync()
+        self._directories[fh].node.sync()
 
     @_guarded
     async def mkdir(

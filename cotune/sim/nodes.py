@@ -10,14 +10,19 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from cotune.kernel.port import Kernel
+from cotune.sim.faults import Fault, FaultyKernel
 from cotune.sim.kernel import SimKernel
 
 #: What sysfs gives its files: as no file of the kernel is larger, programs that trust sizes read enough.
 _SIZE = 4096
+#: Seconds for which the kernel may remember names in :attr:`Simulated.stable` places.
+_KEEP = 1.0
+#: Where kernel files do not come and go, but for the tunables of a scheduler.
+_STABLE, _TUNABLES = ("/proc/sys/", "/sys/kernel/", "/sys/devices/"), "/iosched"
 
 
 class Status(NamedTuple):
@@ -87,8 +92,8 @@ class Node:
         """The node of a name in this directory."""
         raise _refused(errno.ENOTDIR)
 
-    def names(self) -> list[str]:
-        """The names in this directory, without ``.`` and ``..``."""
+    def entries(self) -> Iterator[tuple[str, Node]]:
+        """The names in this directory with their nodes, without ``.`` and ``..``."""
         raise _refused(errno.ENOTDIR)
 
     def readlink(self) -> str:
@@ -141,17 +146,24 @@ class Node:
 class Simulated:
     """A simulated kernel as its nodes use it.
 
-    ``kernel`` is ``sim`` itself, or what lets faults strike on the way to it. ``save`` is called after every operation
-    that may have changed something, before its caller hears of it. ``pid`` is the thread that asks.
+    ``kernel`` is ``sim`` itself, or what lets ``faults`` strike on the way to it. ``save`` is called after every
+    operation that may have changed something, before its caller hears of it. ``pid`` is the thread that asks.
     """
 
-    def __init__(self, sim: SimKernel, save: Callable[[], None]) -> None:
+    def __init__(self, sim: SimKernel, faults: Sequence[Fault], save: Callable[[], None]) -> None:
         self.sim = sim
-        self.kernel: Kernel = sim
+        self.kernel: Kernel = FaultyKernel(sim, faults, lambda: self.pid) if faults else sim
         self.save = save
         self.pid = 0
         self.born = time.time_ns()
         self.owner = os.getuid(), os.getgid()
+        # of cgroup v1, names vanish by rmdir only, which the kernel that serves the mount sees itself
+        groups = (
+            ()
+            if any(fault.vanish for fault in faults)
+            else (m.point for m in sim.mounts() if m.fstype in ("cgroup", "cgroup2"))
+        )
+        self.stable = (*_STABLE, *(f"{point}/" for point in groups))
 
     def doing(self, operation: Callable[[], None], pid: int) -> None:
         """Carry out an operation that changes something; what it changed is kept also when it fails."""
@@ -165,10 +177,12 @@ class Simulated:
 class KernelNode(Node):
     """A place in ``/proc`` or ``/sys``."""
 
-    def __init__(self, host: Simulated, path: str) -> None:
+    def __init__(self, host: Simulated, path: str, mode: int | None = None) -> None:
+        """``mode`` is what lstat(2) shows, where that is known already."""
         self._host = host
         self.path = path
-        self._mode = host.sim.lstat(path)
+        self._mode = host.sim.lstat(path) if mode is None else mode
+        self.keep = _KEEP if path.startswith(host.stable) and _TUNABLES not in path else 0.0
         # a name that becomes something else is another node
         self.key = (path, stat.S_IFMT(self._mode))
 
@@ -185,8 +199,11 @@ class KernelNode(Node):
     def find(self, name: str) -> Node:
         return KernelNode(self._host, self._inside(name))
 
-    def names(self) -> list[str]:
-        return self._host.kernel.listdir(self.path)
+    def entries(self) -> Iterator[tuple[str, Node]]:
+        known = self._host.sim.entries(self.path)
+        for name in self._host.kernel.listdir(self.path):
+            if name in known:  # a fault may have made it vanish
+                yield name, KernelNode(self._host, self._inside(name), known[name])
 
     def readlink(self) -> str:
         return self._host.sim.readlink(self.path)
@@ -194,6 +211,8 @@ class KernelNode(Node):
     def open(self, flags: int, pid: int) -> Open:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._host.sim.write(self.path, "")  # refused where the kernel refuses to open for writing
+        elif not self._host.sim.exists(self.path):
+            raise _refused(errno.ENOENT)
         return KernelFile(self._host, self.path, pid)
 
     def create(self, name: str, mode: int, flags: int) -> tuple[Node, Open]:

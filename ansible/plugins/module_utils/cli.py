@@ -14,7 +14,7 @@ OUTCOMES = {
     1: "differences",
     2: "refused",
     3: "unsupported",
-    4: "rolled_back",
+    4: "undone",
     5: "incomplete",
     6: "locked",
     7: "not_permitted",

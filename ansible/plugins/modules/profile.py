@@ -24,7 +24,7 @@ options:
       - A mapping is the profile itself. A mapping with only C(src) names a file on the controller. A mapping with
         C(content), and perhaps C(name), holds the text of a profile, for instance of a template.
       - For O(state=absent), a name is the C(metadata.name) that the profile was applied under.
-      - Either O(profile) or O(src) is needed.
+      - Either O(profile) or O(src) is needed, but with O(state=absent) and O(label).
     type: raw
   src:
     description:
@@ -51,6 +51,7 @@ options:
   label:
     description:
       - Name of this run, for C(cotune rollback --label) and the playbook C(cotune.host.rollback).
+      - With O(state=absent) and no profile, everything that was applied under this name is rolled back.
     type: str
   allow:
     description:
@@ -81,7 +82,6 @@ options:
     description:
       - What the role left in O(installation_file). When that file holds anything else or is missing, the module does
         nothing and succeeds, with RV(outcome=not_installed), so that a playbook can install first.
-      - Sets the fact C(cotune_outcome) to the outcome.
     type: str
   installation_file:
     description:
@@ -106,6 +106,7 @@ attributes:
     platforms: linux
 notes:
   - Needs root on the host, unless O(root) or O(state_dir) say otherwise.
+  - Sets the facts C(cotune_outcome) and C(cotune_label), so that a playbook need not register the rest.
 seealso:
   - module: cotune.host.facts
 """
@@ -129,6 +130,11 @@ EXAMPLES = r"""
         metadata: {name: online-offline}
         vars: {offline_memory: 64GiB}
 
+- name: Undo everything of a run
+  cotune.host.profile:
+    label: "2026-06-01"
+    state: absent
+
 - name: Put back what was there before
   cotune.host.profile:
     profile: online-offline
@@ -138,10 +144,10 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - What the exit code of cotune means. V(done); V(differences) in check mode; V(not_installed).
-    - When the module fails, V(refused) for an invalid profile or a plan without consent, V(unsupported), V(rolled_back)
-      when the kernel refused and everything was undone, V(incomplete) when something could not be undone, V(locked),
-      V(not_permitted), V(interrupted), V(internal_error).
+    - What came of it. V(done); V(absent) for O(state=absent); V(differences) in check mode; V(not_installed).
+    - When the module fails, V(refused) for an invalid profile or a plan without consent, V(unsupported), V(undone) when
+      the kernel refused and everything written before was put back, V(incomplete) when something could not be undone,
+      V(locked), V(not_permitted), V(interrupted), V(internal_error).
   returned: always
   type: str
   sample: done
@@ -249,7 +255,8 @@ def main() -> None:
             executable={"type": "path", "default": "/opt/cotune/bin/cotune"},
         ),
         mutually_exclusive=[("profile", "src")],
-        required_one_of=[("profile", "src")],
+        required_one_of=[("profile", "src", "label")],
+        required_if=[("state", "applied", ("profile", "src"), True)],
         supports_check_mode=True,
         no_log=True,  # whole profiles in every host's syslog
     )
@@ -262,7 +269,7 @@ def main() -> None:
         if module.params["state"] == "applied":
             result = _apply(module, command, sources, sent, folder)
         else:
-            result = _remove(module, command, sources, folder)
+            result = _remove(module, command, _selection(module, command, sources, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _leave(module, **result)
@@ -282,8 +289,8 @@ def _is_as_recorded(module: Any) -> bool:
 
 def _leave(module: Any, **result: Any) -> NoReturn:
     """End the module. The arguments are left out of the result: they can hold whole profiles."""
-    if module.params["installation"] is not None:
-        result["ansible_facts"] = {"cotune_outcome": result["outcome"]}
+    label = module.params["label"] or ""
+    result["ansible_facts"] = {"cotune_outcome": result["outcome"], "cotune_label": label}
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(invocation={"module_args": {"state": module.params["state"]}}, **result)
@@ -295,6 +302,8 @@ def _sources(module: Any, folder: str) -> tuple[list[str], dict[str, str]]:
     given = module.params["profile"]
     if module.params["src"]:
         module.fail_json(msg="src is read by the action plugin cotune.host.profile, which did not run")
+    if given is None:
+        return [], {}
     sources: list[str] = []
     sent: dict[str, str] = {}
     for number, entry in enumerate(given if isinstance(given, list) else [given], 1):
@@ -377,8 +386,8 @@ def _outcome(module: Any, changed: bool, differences: list[dict[str, str]]) -> d
     return {"changed": changed, "outcome": outcome, "exit_code": int(differs), "diff": differences}
 
 
-def _remove(module: Any, command: Command, sources: list[str], folder: str) -> dict[str, Any]:
-    words = ["rollback", "--profile", _owner(module, command, sources, folder)]
+def _remove(module: Any, command: Command, selection: list[str]) -> dict[str, Any]:
+    words = ["rollback"] + selection
     words += ["--force"] if "force" in module.params["allow"] else []
     if module.check_mode:
         record = command.run(words + ["--dry-run"], accept=(0, 1))
@@ -388,18 +397,21 @@ def _remove(module: Any, command: Command, sources: list[str], folder: str) -> d
     differences = keep(module, {}) if module.params["boot"] else []
     result = _outcome(module, bool(undone), differences)
     result["rolled_back"] = undone
+    result["outcome"] = "differences" if result["exit_code"] else "absent"
     if undone:
         result.update({key: record[key] for key in ("restored", "removed", "notes")})
         result["diff"] = [{"prepared": record.get("text", "")}] + differences
     return result
 
 
-def _owner(module: Any, command: Command, sources: list[str], folder: str) -> str:
-    """The name that the profile's values are held under."""
+def _selection(module: Any, command: Command, sources: list[str], folder: str) -> list[str]:
+    """The options of rollback: the name that the profile's values are held under, or the label of a run."""
     given: Any = module.params["profile"]
+    if given is None:
+        return ["--label", module.params["label"]]
     if isinstance(given, str) and not _is_path(given):
-        return given
-    return str(command.run(["validate", "--"] + sources, cwd=folder)["name"])
+        return ["--profile", given]
+    return ["--profile", command.run(["validate", "--"] + sources, cwd=folder)["name"]]
 
 
 if __name__ == "__main__":
