@@ -112,6 +112,11 @@ class Host:
         files = (path for path in (self.directory / "sim").rglob("*") if path.is_file())
         return {str(path): path.read_bytes() for path in files if "lock" not in path.name}
 
+    def transactions(self) -> list[dict[str, Any]]:
+        """What ``history`` knows, the newest first."""
+        found: list[dict[str, Any]] = self.cotune("history", "--json").expect(0).json["transactions"]
+        return found
+
     def cotune(self, *words: object) -> Run:
         """Run cotune for this host without Ansible."""
         command = [str(COTUNE), "--root", str(self.root), *(str(word) for word in words)]

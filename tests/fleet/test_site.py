@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fleet.lab import COTUNE, GROUP, PROFILE, SYSCTL, Fleet, Host
+from tests.fleet.lab import COTUNE, GROUP, PROFILE, SYSCTL, Fleet
 from tests.host.lab import Lab, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
@@ -106,17 +106,12 @@ def test_a_host_that_dies_in_the_middle_recovers_in_the_next_run(fleet: Fleet, t
     assert play.code == 4  # Ansible's word for unreachable hosts
     assert play.hosts("unreachable") == {"h2"}
     assert play.hosts("changed") == {"h1", "h3"}
-    assert states(host) == ["applying"]
+    assert [one["state"] for one in host.transactions()] == ["applying"]
     assert "was cut off by a crash" in host.cotune("status").expect(1).out
 
     host.server.start()
     fleet.write_inventory("h1", "h2", "h3")
     again = fleet.play("site").expect(0)
     assert again.hosts("changed") == {"h2"}
-    assert states(host) == ["committed", "rolled-back"]
+    assert [one["state"] for one in host.transactions()] == ["committed", "rolled-back"]
     assert host.read(f"/sys/fs/cgroup/pids/{GROUP}/pids.max") == "512"
-
-
-def states(host: Host) -> list[str]:
-    """The state of each transaction of a host, the newest first."""
-    return [one["state"] for one in host.cotune("history", "--json").expect(0).json["transactions"]]
