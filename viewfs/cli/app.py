@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cotune.errors import CotuneError, Interrupted, ProfileError
+from cotune.errors import CotuneError, Interrupted, Problem, ProfileError
 
 if TYPE_CHECKING:
     import typer
@@ -21,6 +21,7 @@ VERBS = {
     "status": "viewfs.cli.status",
     "wire": "viewfs.cli.wire",
     "hook": "viewfs.cli.hook",
+    "validate": "viewfs.cli.validate",
 }
 
 
@@ -74,7 +75,11 @@ def _report(error: CotuneError, as_json: bool) -> int:
     """Print an error for people or as JSON; returns its exit code."""
     if as_json:
         problems = error.problems if isinstance(error, ProfileError) else [error]
-        errors = [{"message": problem.message, "hint": problem.hint} for problem in problems]
+        errors = [
+            {"message": problem.message, "hint": problem.hint}
+            | ({"where": str(problem.origin), "path": problem.origin.path} if isinstance(problem, Problem) else {})
+            for problem in problems
+        ]
         print(json.dumps({"schema": "cotune.error/v1", "exit": error.exit_code, "errors": errors}, indent=2))
     else:
         print(f"viewfs: {error.message}", file=sys.stderr)

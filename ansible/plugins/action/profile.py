@@ -4,48 +4,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
+from ansible_collections.cotune.host.plugins.plugin_utils.sources import SendsProfiles
 
 
-class ActionModule(ActionBase):
-    """Reads ``src``, and the entries of ``profile`` that name a ``src``; the rest is the module's."""
-
-    TRANSFERS_FILES = False
+class ActionModule(SendsProfiles):
+    """Runs the module in one connection."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module, in one connection."""
+        """Run the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        src = arguments.pop("src", None)
-        if src is not None and arguments.get("profile") is not None:
-            raise AnsibleActionFail("profile and src exclude each other")
-        given = {"src": src} if src is not None else arguments.get("profile")
-        if given is not None:
-            entries = given if isinstance(given, list) else [given]
-            found = [self._read(entry["src"]) if _is_file(entry) else entry for entry in entries]
-            arguments["profile"] = found if isinstance(given, list) else found[0]
+        arguments = self.with_profiles(self._task.args)
         result.update(
             self._execute_module(module_name="cotune.host.profile", module_args=arguments, task_vars=task_vars)
         )
         return result
-
-    def _read(self, src: str) -> dict[str, str]:
-        """The text of a file of the controller, decrypted where it is a vault."""
-        try:
-            path = self._find_needle("files", src)
-            readable = self._loader.get_real_file(path)
-            try:
-                with open(readable, encoding="utf-8") as file:
-                    return {"name": os.path.basename(path), "content": file.read()}
-            finally:
-                self._loader.cleanup_tmp_file(readable)
-        except (AnsibleError, OSError, UnicodeDecodeError) as error:
-            raise AnsibleActionFail("src %s cannot be read: %s" % (src, error)) from error
-
-
-def _is_file(entry: Any) -> bool:
-    return isinstance(entry, dict) and set(entry) == {"src"}

@@ -31,9 +31,12 @@ HOST_OPTIONS: dict[str, Any] = {
 class Command:
     """A program of cotune with the options that say which host it works on."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, beside: str = "") -> None:
+        """``beside`` is another program, in the folder of the executable."""
         self.module = module
         self.executable: str = module.params["executable"]
+        if beside:
+            self.executable = os.path.join(os.path.dirname(self.executable), beside)
         self.options: list[str] = []
         for name in ("root", "state_dir"):
             if module.params.get(name):

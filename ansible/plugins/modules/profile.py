@@ -220,8 +220,6 @@ left:
   elements: str
 """
 
-import json
-import os
 import shutil
 import tempfile
 from typing import Any, NoReturn
@@ -229,6 +227,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.cotune.host.plugins.module_utils.boot import keep, wanted_files
 from ansible_collections.cotune.host.plugins.module_utils.cli import HOST_OPTIONS, Command
+from ansible_collections.cotune.host.plugins.module_utils.sources import is_path, profile_sources
 
 _CONSENT = {"force": "--force", "oom": "--allow-oom", "irreversible": "--allow-irreversible"}
 _LISTS = ("changes", "unsupported", "pending", "takes_over")
@@ -265,7 +264,7 @@ def main() -> None:
     command = Command(module)
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
-        sources, sent = _sources(module, folder)
+        sources, sent = profile_sources(module, folder)
         if module.params["state"] == "applied":
             result = _apply(module, command, sources, sent, folder)
         else:
@@ -295,54 +294,6 @@ def _leave(module: Any, **result: Any) -> NoReturn:
         result.pop("diff", None)
     module.exit_json(invocation={"module_args": {"state": module.params["state"]}}, **result)
     raise AssertionError("exit_json returned")
-
-
-def _sources(module: Any, folder: str) -> tuple[list[str], dict[str, str]]:
-    """What to call the profiles on a command line that runs in ``folder``, and the text of those written there."""
-    given = module.params["profile"]
-    if module.params["src"]:
-        module.fail_json(msg="src is read by the action plugin cotune.host.profile, which did not run")
-    if given is None:
-        return [], {}
-    sources: list[str] = []
-    sent: dict[str, str] = {}
-    for number, entry in enumerate(given if isinstance(given, list) else [given], 1):
-        if isinstance(entry, str):
-            sources.append(os.path.abspath(os.path.expanduser(entry)) if _is_path(entry) else entry)
-        elif isinstance(entry, dict):
-            name, text = _inline(module, entry, number)
-            sources.append(_write(folder, name, text))
-            sent[sources[-1]] = text
-        else:
-            module.fail_json(msg="profile: expected a text or a mapping, found %r" % (entry,))
-    if not sources:
-        module.fail_json(msg="profile: the list is empty")
-    return sources, sent
-
-
-def _is_path(text: str) -> bool:
-    return "/" in text or text.endswith((".yaml", ".yml"))
-
-
-def _inline(module: Any, entry: dict[str, Any], number: int) -> tuple[str, str]:
-    """Name and text of a profile that was sent along."""
-    name = "profile-%d.yaml" % number
-    if set(entry) == {"src"}:
-        module.fail_json(msg="profile: src is read by the action plugin cotune.host.profile, which did not run")
-    if "content" in entry and set(entry) <= {"name", "content"}:
-        return os.path.basename(entry.get("name") or name), entry["content"]
-    # JSON is YAML, and Python's own: the host may have no YAML library
-    return name, json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-
-
-def _write(folder: str, name: str, text: str) -> str:
-    """Write a file into ``folder``; returns its name there. Files of one name are kept apart by folders."""
-    if os.path.exists(os.path.join(folder, name)):
-        name = os.path.join(os.path.basename(tempfile.mkdtemp(dir=folder)), name)
-    fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-    return name
 
 
 def _apply(module: Any, command: Command, sources: list[str], sent: dict[str, str], folder: str) -> dict[str, Any]:
@@ -409,7 +360,7 @@ def _selection(module: Any, command: Command, sources: list[str], folder: str) -
     given: Any = module.params["profile"]
     if given is None:
         return ["--label", module.params["label"]]
-    if isinstance(given, str) and not _is_path(given):
+    if isinstance(given, str) and not is_path(given):
         return ["--profile", given]
     return ["--profile", command.run(["validate", "--"] + sources, cwd=folder)["name"]]
 
