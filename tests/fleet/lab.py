@@ -142,6 +142,8 @@ PROFILE: dict[str, Any] = {
         }
     },
 }
+#: A fault: this kernel has the file and takes no value in it.
+REFUSES = "errno=EINVAL,write=1+,path=*/memory.wmark_ratio"
 SYSCTL = "/proc/sys/vm/watermark_scale_factor"
 
 

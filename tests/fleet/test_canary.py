@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.fleet.controller import Play
-from tests.fleet.lab import GROUP, SYSCTL, Fleet, Host
+from tests.fleet.lab import GROUP, REFUSES, SYSCTL, Fleet, Host
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
-
-REFUSES = "errno=EINVAL,write=1+,path=*/memory.wmark_ratio"
 
 
 def canary(fleet: Fleet, serial: list[int | str], **extra: object) -> Play:
