@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tarfile
@@ -20,7 +20,9 @@ SOURCE = ROOT / "ansible"
 needs_lint = pytest.mark.skipif(
     importlib.util.find_spec("ansiblelint") is None, reason="needs ansible-lint (the extra dev)"
 )
-needs_core = pytest.mark.skipif(importlib.util.find_spec("ansible") is None, reason="needs ansible-core (the extra dev)")
+needs_core = pytest.mark.skipif(
+    importlib.util.find_spec("ansible") is None, reason="needs ansible-core (the extra dev)"
+)
 
 #: ansible-test fetches get-pip.py from a server of its own, unless this file is in its cache; ensurepip does as well.
 GET_PIP = """\
@@ -92,9 +94,11 @@ def test_every_module_is_documented(tarball: Path, tmp_path: Path) -> None:
     install = ("ansible-galaxy", "collection", "install", "--offline", tarball, "-p", tmp_path)
     run(*install, cwd=tmp_path)
     names = sorted(path.stem for path in (SOURCE / "plugins/modules").glob("*.py"))
-    text = run("ansible-doc", *(f"cotune.host.{name}" for name in names), cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=tmp_path)
+    text = run(
+        "ansible-doc", *(f"cotune.host.{name}" for name in names), cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(tmp_path)
+    )
     assert all(f"> MODULE cotune.host.{name} " in text for name in names)
-    text = run("ansible-doc", "-t", "role", "cotune.host.host", cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=tmp_path)
+    text = run("ansible-doc", "-t", "role", "cotune.host.host", cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(tmp_path))
     defaults = yaml.safe_load((SOURCE / "roles/host/defaults/main.yml").read_text())
     assert all(name in text for name in defaults)
 
@@ -115,23 +119,22 @@ def test_ansible_lint(tmp_path: Path) -> None:
     assert "Passed: 0 failure(s), 0 warning(s)" in out, out
 
 
+def pinned_pip() -> str:
+    """The version of pip that ansible-test installs."""
+    (package,) = importlib.util.find_spec("ansible_test").submodule_search_locations  # type: ignore[union-attr,misc]
+    found = re.search(r"pip='([\d.]+)'", (Path(package) / "_internal/python_requirements.py").read_text())
+    assert found is not None
+    return found[1]
+
+
 @needs_core
 @pytest.mark.slow
 @pytest.mark.xdist_group("ansible-checks")
 def test_ansible_test_sanity(tmp_path: Path) -> None:
-    if shutil.which("curl") is None and not (ROOT / ".venv").exists():
-        pytest.skip("needs a package index for the tools that ansible-test pins")
     collection = copy_collection(tmp_path)
     home = ROOT / ".cache" / "ansible-test"
     cache = home / ".ansible/test/cache"
     cache.mkdir(parents=True, exist_ok=True)
-    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    (cache / get_pip_name()).write_text(GET_PIP)
-    run("ansible-test", "sanity", "--local", "--python", version, cwd=collection, patience=2400, HOME=str(home))
-
-
-def get_pip_name() -> str:
-    """What ansible-test calls the script that brings pip, by the version it pins."""
-    from ansible_test._internal.python_requirements import get_pip_version  # type: ignore[import-untyped,import-not-found]
-
-    return f"get_pip_{get_pip_version(sys.version).replace('.', '_')}.py"
+    (cache / f"get_pip_{pinned_pip().replace('.', '_')}.py").write_text(GET_PIP)
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    run("ansible-test", "sanity", "--local", "--python", python, cwd=collection, patience=2400, HOME=str(home))

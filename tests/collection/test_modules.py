@@ -34,7 +34,7 @@ def wanted(host: Modules) -> Iterator[dict[str, Any]]:
 
 
 def group_of(anck: Path, made: dict[str, Any]) -> Path:
-    return anck / "sys/fs/cgroup/cpu,cpuacct" / made["metadata"]["name"]
+    return anck / "sys/fs/cgroup/cpu,cpuacct" / str(made["metadata"]["name"])
 
 
 def test_applied_and_absent(host: Modules, anck: Path, wanted: dict[str, Any]) -> None:
