@@ -101,14 +101,17 @@ RIVAL = """\
 
 
 class Figures(NamedTuple):
-    """One ansible-playbook: seconds, CPU seconds of the controller's processes and of the hosts'; bytes at most of all
-    the controller's processes together, and of the largest, which is ansible-playbook itself."""
+    """One ansible-playbook."""
 
     seconds: float
+    #: CPU seconds of all the controller's processes, and of the hosts'
     controller: float
     hosts: float
+    #: bytes at most: of all the controller's processes together, and of ansible-playbook itself
     memory: float
-    largest: float
+    main_memory: float
+    #: CPU seconds of ansible-playbook itself, which more cores do not make shorter
+    main_cpu: float
 
 
 class Meter:
@@ -134,24 +137,25 @@ class Meter:
         """CPU seconds used, user and system."""
         return int((self._cpu / "cpuacct.usage").read_text()) / 1e9
 
-    def memory(self) -> tuple[int, int]:
-        """Bytes of anonymous memory of all its processes, shared pages once; and the size of the largest of them."""
+    def look(self) -> tuple[float, float, float]:
+        """Bytes of anonymous memory of all its processes, shared pages once; bytes and CPU seconds of the largest."""
         lines = dict(line.split() for line in (self._memory / "memory.stat").read_text().splitlines())
-        largest = 0
+        largest = (0.0, 0.0)
         for pid in (self._memory / "cgroup.procs").read_text().split():
             with suppress(psutil.NoSuchProcess):
-                largest = max(largest, psutil.Process(int(pid)).memory_info().rss)
-        return int(lines["total_rss"]), largest
+                process = psutil.Process(int(pid))
+                largest = max(largest, (process.memory_info().rss, sum(process.cpu_times()[:2])))
+        return int(lines["total_rss"]), *largest
 
     @contextmanager
-    def peak(self) -> Iterator[list[int]]:
+    def peak(self) -> Iterator[list[float]]:
         """The most of each seen during a block, looked at ten times a second."""
-        seen = [0, 0]
+        seen = [0.0, 0.0, 0.0]
         done = threading.Event()
 
         def watch() -> None:
             while not done.wait(0.1):
-                seen[:] = map(max, seen, self.memory())
+                seen[:] = map(max, seen, self.look())
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -283,11 +287,13 @@ class Bench:
 def show(figures: dict[str, Figures], hosts: int) -> None:
     """One line for each playbook."""
     for label, each in figures.items():
-        controller, host = (1000 * cpu / hosts for cpu in (each.controller, each.hosts))
+        wall, controller, main_, host = (
+            1000 * seconds / hosts for seconds in (each.seconds, each.controller, each.main_cpu, each.hosts)
+        )
         print(
-            f"  {label:<6} {hosts:3} hosts {each.seconds:6.2f} s   per host: {1000 * each.seconds / hosts:6.0f} ms, "
-            f"CPU of the controller {controller:6.0f} ms, of the host {host:6.0f} ms   "
-            f"controller's memory {each.memory / 2**20:6.1f} MiB, its largest process {each.largest / 2**20:.1f}"
+            f"  {label:<6} {hosts:4} hosts {each.seconds:7.2f} s, per host {wall:6.0f} ms; CPU per host: controller "
+            f"{controller:5.0f} ms ({main_:.0f} in ansible-playbook itself), host {host:6.0f} ms; controller's memory "
+            f"{each.memory / 2**20:.0f} MiB ({each.main_memory / 2**20:.0f})"
         )
 
 
@@ -327,8 +333,10 @@ def growth(few: Figures, many: Figures, further: int) -> None:
     """What each further host costs the controller."""
     print(
         f"each further host: {1000 * (many.seconds - few.seconds) / further:.0f} ms, "
-        f"CPU of the controller {1000 * (many.controller - few.controller) / further:.0f} ms, "
-        f"its largest process {(many.largest - few.largest) / further / 1024:.0f} KiB"
+        f"CPU of the controller {1000 * (many.controller - few.controller) / further:.0f} ms "
+        f"({1000 * (many.main_cpu - few.main_cpu) / further:.0f}), "
+        f"its memory {(many.memory - few.memory) / further / 1024:.0f} KiB "
+        f"({(many.main_memory - few.main_memory) / further / 1024:.0f})"
     )
 
 

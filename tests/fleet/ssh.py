@@ -32,7 +32,7 @@ StrictModes no
 UseDNS no
 MaxStartups 100
 Subsystem sftp internal-sftp
-"""
+{environment}"""
 
 
 def make_key(path: Path) -> Path:
@@ -74,7 +74,12 @@ class Server:
         assert SSHD is not None
         config = self.directory / "sshd_config"
         text = _CONFIG.format(
-            address=self.address, port=port, directory=self.directory, key=self.key, pam=_pam_for_root()
+            address=self.address,
+            port=port,
+            directory=self.directory,
+            key=self.key,
+            pam=_pam_for_root(),
+            environment=_environment(),
         )
         config.write_text(text)
         with self._log.open("ab") as log:
@@ -111,6 +116,12 @@ def _free_port(address: str) -> int:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _environment() -> str:
+    """Sessions find the package index that whoever runs this uses."""
+    words = [f'"{name}={value}"' for name, value in os.environ.items() if name.startswith("PIP_")]
+    return f"SetEnv {' '.join(words)}\n" if words else ""
 
 
 def _pam_for_root() -> str:
