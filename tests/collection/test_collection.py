@@ -74,7 +74,7 @@ def test_the_tarball_holds_the_source(tarball: Path) -> None:
         carried = {member.name for member in archive if member.isfile()} - {"FILES.json", "MANIFEST.json"}
     parts = ("__pycache__", ".ansible")
     files = [path for path in SOURCE.rglob("*") if path.is_file() and not set(path.parts) & set(parts)]
-    assert carried == {str(path.relative_to(SOURCE)) for path in files} - {"galaxy.yml"}
+    assert carried == {str(path.relative_to(SOURCE)) for path in files} - {"galaxy.yml", ".ansible-lint"}
 
 
 def test_it_is_no_package_and_has_no_links() -> None:

@@ -42,6 +42,11 @@ options:
     type: list
     elements: str
     default: []
+  mount:
+    description:
+      - Where the views are mounted.
+    type: path
+    default: /run/cotune/views
   state_dir:
     description:
       - Keep the record of attached containers in this directory, instead of C(/var/lib/cotune).
@@ -122,6 +127,7 @@ def main() -> None:
             backup={"type": "bool", "default": False},
             attach={"type": "list", "elements": "str", "default": []},
             detach={"type": "list", "elements": "str", "default": []},
+            mount={"type": "path", "default": "/run/cotune/views"},
             state_dir={"type": "path"},
             executable={"type": "path", "default": "/opt/cotune/bin/cotune"},
         ),
@@ -137,9 +143,10 @@ def main() -> None:
     result["attached"] = [name for name in wanted["attach"] if not any(before[c] for c in before if _is(c, name))]
     result["detached"] = [name for name in wanted["detach"] if any(_is(container, name) for container in before)]
     if not module.check_mode:
-        for verb, done in (("attach", "attached"), ("detach", "detached")):
-            if result[done]:
-                command.run([verb, "--"] + result[done])
+        if result["attached"]:
+            command.run(["attach", "--mount", module.params["mount"], "--"] + result["attached"])
+        if result["detached"]:
+            command.run(["detach", "--"] + result["detached"])
         # a runtime's name for a container is not the id it is kept by: it may have had its views
         if result["attached"] and not result["detached"] and _attached(command) == before:
             result["attached"] = []
