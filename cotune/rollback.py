@@ -9,7 +9,7 @@ from cotune.errors import PlanRefused, UsageError
 from cotune.host.facts import Host
 from cotune.journal import COMMITTED, PARTIAL, Journal, Transaction
 from cotune.ledger import Ledger
-from cotune.undo import UndoResult, undo
+from cotune.undo import UndoResult, foresee, undo
 
 
 class Selection(NamedTuple):
@@ -50,6 +50,14 @@ def rollback(
     """
     chosen = choose(journal.load(), host.boot_id, selection)
     return chosen, undo(host, journal, chosen, now, force)
+
+
+def preview(
+    host: Host, journal: Journal, selection: Selection, force: bool = False
+) -> tuple[list[Transaction], UndoResult]:
+    """What :func:`rollback` would do now. Writes nothing; raises what choosing raises."""
+    chosen = choose(journal.load(), host.boot_id, selection)
+    return chosen, foresee(host, journal, chosen, force)
 
 
 def _find(transactions: list[Transaction], in_force: list[Transaction], number: str) -> Transaction:

@@ -22,7 +22,7 @@ from cotune.host.tasks import processes_in, read_process
 from cotune.journal import PARTIAL, ROLLED_BACK, ROLLING_BACK, Journal, Transaction, encode_keys
 from cotune.model import Entry, Key, Move, Setting, Step, Target
 from cotune.observe import observe
-from cotune.plan import GATES, Explain, order_undo, plan_instances
+from cotune.plan import GATES, Explain, Outcome, order_undo, plan_instances
 from cotune.units import count
 
 _Place = tuple[str, str, str | None]
@@ -58,6 +58,14 @@ def undo(
     return _Undo(host, journal, transactions, now, force, trusted or {}).run()
 
 
+def foresee(host: Host, journal: Journal, transactions: list[Transaction], force: bool = False) -> UndoResult:
+    """What :func:`undo` would do, as far as it can be known before; writes nothing.
+
+    Processes that were moved are taken to go back where they came from.
+    """
+    return _Undo(host, journal, transactions, str, force, {}).foresee()
+
+
 class _Undo:
     def __init__(
         self,
@@ -78,7 +86,23 @@ class _Undo:
         self.widened: list[list[Any]] = []
         self.patience = _PATIENCE
 
-    def run(self) -> UndoResult:
+    def foresee(self) -> UndoResult:
+        entries, outcome = self._plan()
+        for directory in reversed(self.created):
+            if not _is_there(self.host, directory):
+                continue
+            own = {pid for move in self.moves for pid in (move.pid, *self._descendants(move))}
+            strangers = [] if in_resctrl(directory) else set(processes_in(self.host.kernel, directory)) - own
+            if strangers:
+                self.result.left.append(f"cgroup {directory} kept: {self._why_kept(directory)}")
+            else:
+                self.result.removed.append(directory)
+        back = {e.target.key for e in outcome.entries if e.ours} - self.kept
+        self.result.restored.extend(e for e in _originals(entries) if e.target.key in back)
+        return self.result
+
+    def _plan(self) -> tuple[list[Entry], Outcome]:
+        """The values to put back and the way there; what cannot be put back is noted in the result."""
         settings, entries = self._settings()
         instances = observe(self.host, settings, known=self._known())
         outcome = plan_instances(instances, self.host.context, Explain())
@@ -87,6 +111,10 @@ class _Undo:
             self.kept.update(
                 e.target.key for e in entries if (e.target.resource, e.target.knob) == (item.resource, item.knob)
             )
+        return entries, outcome
+
+    def run(self) -> UndoResult:
+        entries, outcome = self._plan()
         for entry in outcome.entries:
             self.passed.setdefault(entry.target.key, set()).update(entry.ours)
         values = [[path, row, list(passed)] for (path, row), passed in self.passed.items()]
@@ -299,7 +327,7 @@ class _Undo:
 
     def _verify(self, entries: list[Entry], written: set[Key], failed: set[Key]) -> None:
         """Read back every original, those that were not ``written`` too: they should have been right already."""
-        back = [e._replace(new=e.old if e.old is not None else _substitute(e)) for e in entries]
+        back = _originals(entries)
         back = [e for e in back if e.target.key in written or e.target.part not in _without_file(e)]
         for entry, read in mismatches(self.host, back, failed | self.kept):
             self._leave(entry, f"reads {_shown(read)}, not {_shown(entry.new)}")
@@ -369,6 +397,11 @@ def _without_file(entry: Entry) -> Collection[str]:
     """The parts of a value's control that may have no file now, or none at all."""
     control = CONTROLS[entry.target.control]
     return {*control.transient, *control.hidden}
+
+
+def _originals(entries: list[Entry]) -> list[Entry]:
+    """The entries, wanting what they were before."""
+    return [e._replace(new=e.old if e.old is not None else _substitute(e)) for e in entries]
 
 
 def _substitute(entry: Entry) -> Value | None:

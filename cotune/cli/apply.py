@@ -81,8 +81,9 @@ def register(app: typer.Typer) -> None:
                 result = apply_profile(profile, session.host, session.journal, options, timestamp, progress)
         for note in result.notes:
             cli.note(f"note: {note}")
-        lines = plan_lines(result.plan, done=True)
-        cli.emit("apply", plan_json(result.plan, result.transaction), lambda: lines)
+        record = plan_json(result.plan, result.transaction)
+        record["notes"] = [*result.notes, *record["notes"]]
+        cli.emit("apply", record, lambda: plan_lines(result.plan, done=True))
         if result.transaction:
             again = " ".join(["cotune", *cli.options.words(), "rollback", result.transaction])
             cli.note(f"transaction {result.transaction}; undo it with: {again}")

@@ -30,6 +30,7 @@ class Globals:
     state_dir: Path | None = None
     sim: str | None = None
     json: bool = False
+    text: bool = False
     verbose: bool = False
     no_color: bool = False
 
@@ -54,8 +55,11 @@ class Cli:
             yield session
 
     def emit(self, verb: str, record: dict[str, Any], lines: Callable[[], Iterable[Line]]) -> None:
-        """Print a result: with ``--json`` the record, otherwise the lines."""
+        """Print a result: with ``--json`` the record, otherwise the lines; with ``--text`` the record has both."""
         if self.options.json:
+            if self.options.text:
+                shown = ("".join(_printable(text) for _, text in line) for line in lines())
+                record = {**record, "text": "".join(f"{line}\n" for line in shown)}
             text = json.dumps({"schema": f"cotune.{verb}/v1", **record}, indent=2, default=str)
             self.print([[("", text)]])
         else:
@@ -127,6 +131,7 @@ def _parameters() -> list[inspect.Parameter]:
         option("state_dir", path, "--state-dir", metavar="DIR", help="Keep transactions and the lock in DIR."),
         option("sim", str | None, "--sim", metavar="KERNEL", help="Work on a simulated host, e.g. anck-4.19."),
         option("json", bool, "--json", help="Print one JSON object."),
+        option("text", bool, "--text", help="With --json: also what is printed without, as the key text."),
         option("verbose", bool, "-v", "--verbose", help="More detail; tracebacks of internal errors."),
         option("no_color", bool, "--no-color", help="No colours, even on a terminal."),
     ]

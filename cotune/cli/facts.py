@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
 def _gather(host: Host) -> dict[str, Any]:
     from cotune.host import summary
     from cotune.host.dialect import find_dialect
+    from cotune.host.managers import find_managers
     from cotune.host.resctrl import resctrl_facts
 
     dialect = find_dialect(host)
@@ -64,6 +65,8 @@ def _gather(host: Host) -> dict[str, Any]:
         "cpu_count": len(host.online),
         "nodes": {str(node): _cpulist(cpus) for node, cpus in host.nodes.items()},
         "boot_words": summary.boot_words(host),
+        "pressure": summary.pressure(host),
+        "managers": [manager.name for manager in find_managers(host)],
         "block": [disk._asdict() for disk in summary.disks(host)],
         "ext4": [mount._asdict() for mount in summary.ext4_mounts(host)],
         "resctrl": resctrl_facts(host),
@@ -89,6 +92,9 @@ def _lines(record: dict[str, Any]) -> Iterator[Line]:
     yield _field("NUMA", f"{len(record['nodes'])} node{'s' if len(record['nodes']) != 1 else ''}", "", nodes)
     yield from _cgroup_lines(record)
     yield from _boot_lines(record["boot_words"])
+    shown = [name for name, there in record["pressure"].items() if there]
+    yield _field("pressure", "of " + " and ".join(shown) if shown else "not shown")
+    yield _field("managers", ", ".join(record["managers"]) or "none known")
     yield from _storage_lines(record)
     yield from _resctrl_lines(record["resctrl"])
     yield from knob_lines({key: item["state"] for key, item in record["knobs"].items()})

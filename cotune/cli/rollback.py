@@ -34,6 +34,9 @@ def register(app: typer.Typer) -> None:
         label: Annotated[
             str | None, typer.Option("--label", metavar="RUN", help="Every transaction with this label.")
         ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Only show; exit 1 when something would be undone.")
+        ] = False,
         force: Annotated[
             bool, typer.Option("--force", help="Also overwrite values that somebody else has set since.")
         ] = False,
@@ -57,27 +60,36 @@ def register(app: typer.Typer) -> None:
             cotune rollback --label run-2026-11-30
         """
         from cotune.recover import recover_cut_off
-        from cotune.rollback import Selection
+        from cotune.rollback import Selection, preview
         from cotune.rollback import rollback as roll
         from cotune.session import timestamp
 
         if sum(value is not None for value in (transaction, profile, label)) > 1:
             raise UsageError("name a transaction, --profile or --label, not several", "see cotune rollback --help")
         need_words(("--profile", profile), ("--label", label))
+        selection = Selection(transaction, profile, label)
+        if dry_run:
+            with cli.session() as session:
+                chosen, result = preview(session.host, session.journal, selection, force)
+                cut_off = [Recovered(t, "to be ended first", [], 0) for t in session.journal.load() if t.cut_off]
+            _emit(cli, chosen, result, cut_off, done=False)
+            return 1 if chosen or cut_off else 0
         with cli.session() as session, session.state.locked(parse_wait(wait)):
             session.journal.clean()
             recovered = recover_cut_off(session.host, session.journal, timestamp)
             if _fulfilled(recovered, transaction, profile or label):
-                chosen: list[Transaction] = []
-                result = UndoResult([], [], [], [])
+                chosen, result = [], UndoResult([], [], [], [])
             else:
-                selection = Selection(transaction, profile, label)
                 chosen, result = roll(session.host, session.journal, selection, timestamp, force)
         if not chosen and not recovered:
             result.notes.extend(_none(profile, label))
         result.left.extend(text for one in recovered for text in one.left)
-        cli.emit("rollback", _record(chosen, result, recovered), lambda: _lines(chosen, result, recovered))
+        _emit(cli, chosen, result, recovered, done=True)
         return 5 if result.left else 0
+
+
+def _emit(cli: Cli, chosen: list[Transaction], result: UndoResult, recovered: list[Recovered], done: bool) -> None:
+    cli.emit("rollback", _record(chosen, result, recovered), lambda: _lines(chosen, result, recovered, done))
 
 
 def _fulfilled(recovered: list[Recovered], transaction: str | None, several: str | None) -> bool:
@@ -114,11 +126,11 @@ def _record(chosen: list[Transaction], result: UndoResult, recovered: list[Recov
     }
 
 
-def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recovered]) -> Iterator[Line]:
+def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recovered], done: bool) -> Iterator[Line]:
     from cotune.host.resctrl import in_resctrl
 
     for one in recovered:
-        yield [("bold", f"transaction {one.transaction.id}, cut off by a crash, is now {one.outcome}")]
+        yield [("bold", f"transaction {one.transaction.id}, cut off by a crash, is {'now ' * done}{one.outcome}")]
     if not chosen and not recovered:
         yield [("bold", ": ".join(("nothing to roll back", *result.notes)))]
         return
@@ -137,10 +149,7 @@ def _lines(chosen: list[Transaction], result: UndoResult, recovered: list[Recove
     for text in result.left:
         yield [("yellow", f"  ! left: {text}")]
     if chosen:
-        yield [
-            (
-                "bold",
-                f"{count(len(result.restored), 'value')} put back, {count(len(result.removed), 'group')} removed, "
-                f"{len(result.left)} left as found",
-            )
-        ]
+        will = "" if done else "to be "
+        values, groups = count(len(result.restored), "value"), count(len(result.removed), "group")
+        text = f"{values} {will}put back, {groups} {will}removed, {len(result.left)} {will}left as found"
+        yield [("bold", text)]

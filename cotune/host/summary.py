@@ -70,6 +70,17 @@ def boot_words(host: Host) -> dict[str, str | None]:
     }
 
 
+def pressure(host: Host) -> dict[str, bool]:
+    """Whether pressure stall information can be read: of the ``host``, and of single ``cgroups``."""
+    points = {hierarchy.point for name, hierarchy in host.layout.controllers.items() if name in ("cpu", "cpuacct")}
+    # the root group of version 2 has no such file
+    groups = [*points, *(f"{point}/{name}" for point in points for name in host.kernel.subdirs(point))]
+    return {
+        "host": bool(host.text("/proc/pressure/cpu")),
+        "cgroups": any(host.text(f"{group}/cpu.pressure") for group in groups),
+    }
+
+
 def disks(host: Host) -> list[DiskFact]:
     """Whole disks that have a size: unused loop devices are left out."""
     found = []

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Every benchmark: bench/apply.py and bench/*/run.py.
+# Every benchmark: bench/apply.py, bench/fleet.py and bench/*/run.py.
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 found=0
-for file in bench/[a]pply.py bench/*/run.py; do
+for file in bench/[a]pply.py bench/[f]leet.py bench/*/run.py; do
     module=${file%.py}
     found=1
     echo "== ${module//\//.} =="

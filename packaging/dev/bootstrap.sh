@@ -28,10 +28,21 @@ system_packages() {
     # what the views are compared with
     wanted+=(lxcfs:lxcfs)
     install_tools "${wanted[@]}"
+    ssh_server
     fuse_headers || {
         is_root && apt_install libfuse3-dev
     } || say "no libfuse3 headers: going on without the container views. To have them, as root:
     apt-get install --no-install-recommends gcc pkg-config python3-dev libfuse3-dev fuse3"
+}
+
+# The fleet tests start servers of their own. The one that comes with the package listens on port 22 and starts at boot:
+# nobody asked for that.
+ssh_server() {
+    have sshd && return 0
+    install_tools ssh:openssh-client sshd:openssh-server
+    if is_root && have sshd && [ -d /run/systemd/system ]; then
+        systemctl --quiet disable --now ssh.service ssh.socket >&2 || true
+    fi
 }
 
 fuse_headers() { pkg-config --exists fuse3 2>/dev/null; }

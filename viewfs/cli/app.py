@@ -18,6 +18,7 @@ VERBS = {
     "status": "viewfs.cli.status",
     "wire": "viewfs.cli.wire",
     "hook": "viewfs.cli.hook",
+    "validate": "viewfs.cli.validate",
 }
 
 
