@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cotune.knobs import KNOBS
 from cotune.knobs.base import Knob
 from cotune.knobs.examples import example
 from cotune.knobs.lookup import knob_files, knob_forms
 from cotune.yamltext import render
+
+if TYPE_CHECKING:
+    import typer
 
 CONFIDENCE = {
     "live": "seen on a running kernel",
@@ -132,21 +134,40 @@ def knobs_man(version: str) -> str:
             for field, text in fields(knob):
                 lines += [".br", _roff(f"{field}: {text}" if field else text)]
             lines.append(".RE")
-    lines += [".SH SEE ALSO", ".BR cotune (1)"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_see_also(["cotune (1)"])]) + "\n"
 
 
-def cotune_man(version: str) -> str:
-    """cotune(1), from the same declarations as ``--help``."""
+class Program(NamedTuple):
+    """What a manual page says of a program besides its command line.
+
+    ``files`` are (path, what it is); ``see`` are other pages, such as ``cotune (1)``.
+    """
+
+    name: str
+    what: str
+    files: tuple[Field, ...]
+    see: tuple[str, ...]
+
+
+COTUNE = Program(
+    "cotune",
+    "apply isolation profiles to a host as one undoable transaction",
+    (("/var/lib/cotune", "Transactions, readable for root only."), ("/run/cotune", "The lock.")),
+    ("cotune-knobs (7)", "viewfs (1)"),
+)
+
+
+def program_man(program: Program, app: typer.Typer, version: str) -> str:
+    """The page in section 1 of a program, from the same declarations as its ``--help``."""
     import typer
 
-    from cotune.cli.app import EXIT_CODES, build
+    from cotune.cli.app import EXIT_CODES
 
-    root: Any = typer.main.get_command(build())
+    root: Any = typer.main.get_command(app)
     lines = [
-        *_head("COTUNE", 1, version, "cotune", "apply isolation profiles to a host as one undoable transaction"),
+        *_head(program.name.upper(), 1, version, program.name, program.what),
         ".SH SYNOPSIS",
-        ".B cotune",
+        f".B {program.name}",
         "[GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]",
         ".SH DESCRIPTION",
         _roff(root.help),
@@ -158,14 +179,20 @@ def cotune_man(version: str) -> str:
     for name, command in _verbs(root.commands):
         own = [parameter for parameter in command.params if parameter.name not in common]
         usage = " ".join(_metavar(p) for p in own if p.param_type_name == "argument")
-        lines += [f".SS cotune {_roff(name)} {_roff(usage)}".rstrip(), *_paragraphs(command.help or "")]
+        lines += [f".SS {program.name} {_roff(name)} {_roff(usage)}".rstrip(), *_paragraphs(command.help or "")]
         lines += _options([p for p in own if p.param_type_name == "option"])
     lines += [".SH EXIT STATUS"]
     for code, meaning in EXIT_CODES.items():
         lines += [".TP", f".B {code}", _roff(meaning)]
-    lines += [".SH FILES", ".TP", ".I /var/lib/cotune", "Transactions, readable for root only.", ".TP"]
-    lines += [".I /run/cotune", "The lock.", ".SH SEE ALSO", ".BR cotune-knobs (7)"]
-    return "\n".join(lines) + "\n"
+    lines += [".SH FILES"]
+    for path, text in program.files:
+        lines += [".TP", f".I {path}", text]
+    return "\n".join([*lines, *_see_also(program.see)]) + "\n"
+
+
+def _see_also(pages: Iterable[str]) -> list[str]:
+    *others, last = pages
+    return [".SH SEE ALSO", *(f".BR {page} ," for page in others), f".BR {last}"]
 
 
 def _verbs(commands: dict[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
@@ -179,7 +206,7 @@ def _verbs(commands: dict[str, Any], group: str = "") -> Iterator[tuple[str, Any
 
 def _head(title: str, section: int, version: str, name: str, what: str) -> list[str]:
     return [
-        r".\" Written by python -m cotune.reference.",
+        r".\" Generated from the declarations of the program: not to be edited.",
         f'.TH {title} {section} "" "cotune {version}" "cotune manual"',
         ".SH NAME",
         f"{name.replace('-', chr(92) + '-')} \\- {what}",
@@ -216,22 +243,22 @@ def _roff(text: str) -> str:
 def pages(root: Path) -> dict[Path, str]:
     """Every generated page of a checkout: path → text."""
     from cotune import __version__
+    from cotune.cli.app import build
 
     return {
         root / "docs" / "knobs.md": knobs_markdown(),
-        root / "packaging" / "man" / "cotune.1": cotune_man(__version__),
+        root / "packaging" / "man" / "cotune.1": program_man(COTUNE, build(), __version__),
         root / "packaging" / "man" / "cotune-knobs.7": knobs_man(__version__),
     }
 
 
-def main() -> int:
-    """Write the pages of the checkout this module is in."""
-    for path, text in pages(Path(__file__).resolve().parents[1]).items():
+def write(found: dict[Path, str]) -> None:
+    """Write pages, and name them."""
+    for path, text in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(path)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write(pages(Path(__file__).resolve().parents[1]))

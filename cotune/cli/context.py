@@ -117,7 +117,12 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def _parameters() -> list[inspect.Parameter]:
+#: Global options that choose a host.
+_HOST = ("root", "sim")
+
+
+def _parameters(host: bool) -> list[inspect.Parameter]:
+    """The global options; without those that choose a host for a program that works on the running one only."""
     import typer
 
     def option(name: str, kind: Any, *words: str, **more: Any) -> inspect.Parameter:
@@ -126,7 +131,7 @@ def _parameters() -> list[inspect.Parameter]:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     path: Any = Path | None
-    return [
+    found = [
         option("root", path, "--root", metavar="DIR", help="Work on the host whose / is DIR."),
         option("state_dir", path, "--state-dir", metavar="DIR", help="Keep transactions and the lock in DIR."),
         option("sim", str | None, "--sim", metavar="KERNEL", help="Work on a simulated host, e.g. anck-4.19."),
@@ -135,21 +140,25 @@ def _parameters() -> list[inspect.Parameter]:
         option("verbose", bool, "-v", "--verbose", help="More detail; tracebacks of internal errors."),
         option("no_color", bool, "--no-color", help="No colours, even on a terminal."),
     ]
+    return [parameter for parameter in found if host or parameter.name not in _HOST]
 
 
-def globals_callback() -> Callable[..., None]:
-    """The application's callback: keeps global options given before the verb."""
+def globals_callback(host: bool = True) -> Callable[..., None]:
+    """The application's callback: keeps global options given before the verb. ``host`` as in :func:`command`."""
 
     def callback(context: typer.Context, **given: Any) -> None:
         context.obj = Globals(**given)
 
-    return _signed(callback, _parameters())
+    return _signed(callback, _parameters(host))
 
 
-def command(function: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a verb the global options; its first parameter becomes a :class:`Cli`."""
+def command(function: Callable[..., int | None], host: bool = True) -> Callable[..., int | None]:
+    """Give a verb the global options; its first parameter becomes a :class:`Cli`.
+
+    ``host`` is whether another host than the running one can be chosen.
+    """
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-    common = _parameters()
+    common = _parameters(host)
     names = {parameter.name for parameter in common}
 
     @functools.wraps(function)

@@ -35,7 +35,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(globals_callback())
+    app.callback()(globals_callback(host=False))
     for module in VERBS.values():
         importlib.import_module(module).register(app)
     return app

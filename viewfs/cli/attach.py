@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cotune.cli.context import Cli, Line, command
-from viewfs.cli.options import MountedAt, point_of, static_files
+from cotune.cli.context import Cli, Line
+from viewfs.cli.options import MountedAt, command, point_of, static_files
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cotune.cli.context import Cli, command
+from cotune.cli.context import Cli
+from viewfs.cli.options import command
 
 
 def register(app: typer.Typer) -> None:

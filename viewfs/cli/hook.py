@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
-from cotune.cli.context import Cli, command
-from viewfs.cli.options import MountedAt, point_of, static_files
+from cotune.cli.context import Cli
+from viewfs.cli.options import MountedAt, command, point_of, static_files
 from viewfs.service import DEFAULT_MOUNT, run_directory
 
 

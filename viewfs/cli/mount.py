@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cotune.cli.context import Cli, command
+from cotune.cli.context import Cli
+from viewfs.cli.options import command
 from viewfs.service import DEFAULT_MOUNT
 
 

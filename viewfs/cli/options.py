@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from cotune.cli import context
 
 if TYPE_CHECKING:
     from viewfs.static import StaticFiles
@@ -25,3 +28,6 @@ def static_files(mount: str, directory: Path) -> StaticFiles:
     from viewfs.static import StaticFiles
 
     return StaticFiles(directory, policies_at(mount, directory).of)
+
+
+command = partial(context.command, host=False)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cotune.cli.context import Cli, Line, command
+from cotune.cli.context import Cli, Line
+from viewfs.cli.options import command
 
 if TYPE_CHECKING:
     from viewfs.service import Record
