@@ -67,6 +67,7 @@ class Bench:
         stack.callback(self.viewfs.close)
         self.container = Container(self.reader, tops)
         stack.callback(self.container.close)
+        time.sleep(2.5)  # nothing is kept of a container that has only started
         for file in FILES:  # several containers share the caller tree
             (self.viewfs.mount / file).read_bytes()
             self.container.ask("single", 1, 0, self.viewfs.mount / file)

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import pyfuse3
 
 from cotune.fuse import Loop
+from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE
 from viewfs.container import Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
+from viewfs.habits import HabitBook
 from viewfs.handles import Handles
 from viewfs.subjects import ContainerSubject, HostSubject, Subjects
 from viewfs.tree import CALLER, CPUS, GROUPS, PROCESSES, Node, Scope, Tree, join
@@ -77,6 +79,7 @@ class ViewFs(pyfuse3.Operations):
         self._groups = groups
         self._callers = callers
         self._subjects = subjects
+        self._habits = HabitBook(callers)
         self._handles = Handles(window, time.monotonic, self._invalidate)
         self._listings: dict[int, _Listing] = {}
         self._last_listing = 0
@@ -88,23 +91,32 @@ class ViewFs(pyfuse3.Operations):
         """The first process of the caller's container, None for the host. Raises Gone."""
         try:
             return self._callers.init(caller)
-        except NotFoundYet:
-            pid = await self._loop.in_thread(search, caller.space)
-            return self._callers.learn(caller.space, pid)
+        except NotFoundYet as missing:
+            return await self._search(missing.space)
 
-    async def _asking(self, caller: Caller) -> HostSubject | ContainerSubject:
-        process = await self._init(caller)
-        return self._subjects.host if process is None else self._subjects.of_process(process)
+    async def _search(self, space: int) -> Process:
+        return self._callers.learn(space, await self._loop.in_thread(search, space))
 
-    async def _subject(self, scope: Scope, caller: Caller) -> HostSubject | ContainerSubject:
-        """Whose figures a part of the mount shows. Raises OSError."""
-        if scope is CALLER:
-            return await self._asking(caller)
+    def _subject_now(self, scope: Scope, tid: int) -> HostSubject | ContainerSubject:
+        """Whose figures a part of the mount shows to a thread that asks. Raises OSError, and NotFoundYet."""
         if scope.kind == "cgroup":
             return self._subjects.of_group(scope.group)
-        if start_time(scope.pid) != scope.starttime:
-            raise Gone(errno.ESRCH, f"process {scope.pid} is another one now")
-        return await self._asking(self._callers.caller(scope.pid))
+        if scope is CALLER:
+            process = self._callers.init_of(tid)
+        else:
+            member = self._callers.caller(scope.pid)
+            if member.starttime != scope.starttime:
+                raise Gone(errno.ESRCH, f"process {scope.pid} is another one now")
+            process = self._callers.init(member)
+        return self._subjects.host if process is None else self._subjects.of_process(process)
+
+    async def _subject(self, scope: Scope, tid: int) -> HostSubject | ContainerSubject:
+        """Likewise, with the search for a first process. Raises OSError."""
+        try:
+            return self._subject_now(scope, tid)
+        except NotFoundYet as missing:
+            process = await self._search(missing.space)
+        return self._subjects.of_process(process)
 
     async def _may_enter(self, scope: Scope, caller: Caller, through: bool) -> bool:
         """Whether a caller may see a container's part of the mount; ``through``: or pass it on the way to its own."""
@@ -160,7 +172,7 @@ class ViewFs(pyfuse3.Operations):
         number = node.path.removeprefix(f"{CPUS}/cpu")
         if number == node.path or not number.isdecimal():
             return True
-        subject = await self._subject(node.scope, caller)
+        subject = await self._subject(node.scope, caller.tid)
         return isinstance(subject, HostSubject) or int(number) in subject.cpu_directories()
 
     async def _names(self, node: Node, caller: Caller) -> list[str]:
@@ -212,7 +224,7 @@ class ViewFs(pyfuse3.Operations):
         node = self._tree.node(inode)
         if not stat.S_ISREG(node.mode):
             return self._attributes(node, 0)
-        subject = self._subjects.host if node.host else await self._subject(node.scope, self._callers.caller(ctx.pid))
+        subject = self._subjects.host if node.host else await self._subject(node.scope, ctx.pid)
         try:
             size = self._handles.size(node.file, subject)
         except PermissionError:
@@ -258,7 +270,7 @@ class ViewFs(pyfuse3.Operations):
         return self._last_listing
 
     async def _seen_cpus(self, node: Node, names: list[str], caller: Caller) -> list[str]:
-        subject = await self._subject(node.scope, caller)
+        subject = await self._subject(node.scope, caller.tid)
         if isinstance(subject, HostSubject):
             return names
         seen = subject.cpu_directories()
@@ -287,6 +299,21 @@ class ViewFs(pyfuse3.Operations):
         del self._listings[fh]
 
     # ---- files ----------------------------------------------------------------------------------------------------
+    # what ends in _now is for cotune.fuse_device, and need not wait
+
+    def open_now(self, inode: int, flags: int, thread: int) -> tuple[int, int] | None:
+        """Open a file for reading; None when that takes longer. Raises OSError."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EROFS, "read-only")
+        node = self._tree.node(inode)
+        try:
+            subject = self._subjects.host if node.host else self._subject_now(node.scope, thread)
+            opened = self._handles.open_now(node.file, subject, self._habits.of(thread))
+        except NotFoundYet:
+            return None
+        except Gone:
+            raise OSError(errno.ENOENT, "gone") from None
+        return opened and (opened[0], _open_flags(node, opened[1]))
 
     @_guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -294,32 +321,39 @@ class ViewFs(pyfuse3.Operations):
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
         node = self._tree.node(inode)
-        caller = self._callers.caller(ctx.pid)
-        subject = self._subjects.host if node.host else await self._subject(node.scope, caller)
-        number, direct = await self._handles.open(node.file, subject, caller.token)
-        # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
-        keep = not direct or node.file.cached_handles > 0
+        subject = self._subjects.host if node.host else await self._subject(node.scope, ctx.pid)
+        habits = self._habits.of(ctx.pid)
+        number, direct = await self._handles.open(node.file, subject, habits, self._loop.in_thread)
+        keep = bool(_open_flags(node, direct) & FOPEN_KEEP_CACHE)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=keep)
 
+    def read_now(self, handle: int, offset: int, size: int) -> bytes:
+        """Part of a file; see :mod:`viewfs.handles`. Raises OSError."""
+        return self._handles.read(handle, offset, size)
+
+    @_guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """Part of a file; see :mod:`viewfs.handles`."""
-        try:
-            return self._handles.read(fh, off, size)
-        except OSError as error:
-            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
-        except Exception:
-            _log.exception("read failed")
-            raise pyfuse3.FUSEError(errno.EIO) from None
+        """Part of a file."""
+        return self._handles.read(fh, off, size)
+
+    def release_now(self, handle: int) -> None:
+        """Close a file."""
+        self._handles.release(handle)
 
     @_guarded
     async def release(self, fh: int) -> None:
         """Close a file."""
         self._handles.release(fh)
 
-    async def _invalidate(self, inode: int, may_wait: bool) -> None:
+    def _invalidate(self, inode: int) -> None:
         # the kernel may have no such inode in its cache: nothing to invalidate then
         with suppress(FileNotFoundError):
-            if may_wait:
-                await self._loop.in_thread(pyfuse3.invalidate_inode, inode)
-            else:
-                pyfuse3.invalidate_inode(pyfuse3.InodeT(inode))
+            self._loop.invalidate(inode)
+
+
+def _open_flags(node: Node, direct: bool) -> int:
+    """FOPEN_* of a handle."""
+    if not direct:
+        return FOPEN_KEEP_CACHE
+    # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
+    return FOPEN_DIRECT_IO | (FOPEN_KEEP_CACHE if node.file.cached_handles else 0)

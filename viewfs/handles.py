@@ -17,13 +17,13 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
-from viewfs.container import Kept
-
-#: Opens of a caller, each closed again soon, before it gets a cached handle.
-_REOPENS = 3
+#: Opens of a caller, each closed again soon, before it gets a cached handle; and after it has held one for long, which
+#: may be the machine's fault, so many times as often each time.
+_REOPENS, _AFTER_HOLD, _EACH_HOLD = 3, 4096, 8
 #: Handles one container may have open; more fail with ENFILE, so that nobody can fill our memory.
 MAX_HANDLES = 16384
-_HABITS = 4096
+#: Files of one caller that are told apart.
+_HABITS = 1024
 
 
 class Snapshot(NamedTuple):
@@ -79,78 +79,115 @@ class Handle:
 
 
 class Habit:
-    """How a caller treats a file: how often it opened it, handles it has open, and whether it ever held one long."""
+    """How a caller treats a file: how often it opened it, how often it has to, and handles it has open."""
 
-    __slots__ = ("holds", "open", "opens")
+    __slots__ = ("needed", "open", "opens")
 
     def __init__(self) -> None:
         self.opens = 0
+        self.needed = _REOPENS
         self.open = 0
-        self.holds = False
+
+    def held(self) -> None:
+        """It kept a handle open for long: to rewind it, or because it reads slowly."""
+        self.opens = 0
+        self.needed = max(_AFTER_HOLD, self.needed * _EACH_HOLD)
+
+    def join(self, other: Habit) -> None:
+        """Take over what another habit of the same caller warns of."""
+        if other.open or other.needed > self.needed:
+            self.opens = 0
+            self.needed = max(_AFTER_HOLD, other.needed)
+
+
+#: The habits of one caller by inode.
+Habits = dict[int, Habit]
 
 
 class Handles:
     """The open files of the mount."""
 
-    def __init__(
-        self, window: float, clock: Callable[[], float], invalidate: Callable[[int, bool], Awaitable[None]]
-    ) -> None:
+    def __init__(self, window: float, clock: Callable[[], float], invalidate: Callable[[int], None]) -> None:
         """``window`` is in seconds: a handle open for longer is one its caller rewinds, or reads slowly.
 
-        ``invalidate(inode, may_wait)`` empties the page cache of an inode; with ``may_wait`` it must let others be
-        served meanwhile.
+        ``invalidate(inode)`` empties the page cache of an inode.
         """
         self._window = window
         self._clock = clock
         self._invalidate = invalidate
         self._open: dict[int, Handle] = {}
         self._last = 0
-        self._habits: Kept[tuple[int, int], Habit] = Kept(_HABITS)
 
-    async def open(self, file: File, subject: Subject, caller: int) -> tuple[int, bool]:
-        """Open a file for a caller (a number that stands for one process); returns the handle and whether it is direct.
+    def open_now(self, file: File, subject: Subject, habits: Habits) -> tuple[int, bool] | None:
+        """Open a file for a caller; returns the handle and whether it is direct.
 
-        Raises OSError.
+        None when the page cache has to be replaced while the file is open, which may take long. Raises OSError.
         """
+        handle, wants_cache = self._begin(file, subject, habits)
+        if wants_cache and file.cached is not handle.snapshot:
+            if file.open_handles:
+                return None
+            file.cached = handle.snapshot
+            try:
+                self._invalidate(file.inode)
+            except BaseException:
+                file.cached = None
+                raise
+        return self._finish(handle, wants_cache)
+
+    async def open(
+        self, file: File, subject: Subject, habits: Habits, aside: Callable[[Callable[[], None]], Awaitable[None]]
+    ) -> tuple[int, bool]:
+        """Likewise, but never None: ``aside`` does what may take long while others are served."""
+        handle, wants_cache = self._begin(file, subject, habits)
+        if wants_cache and file.cached is not handle.snapshot:
+            # from here on the size reported is that of the new snapshot
+            file.cached, file.publishing = handle.snapshot, True
+            file.cached_handles += 1
+            try:
+                await aside(lambda: self._invalidate(file.inode))
+            except BaseException:
+                file.cached = None
+                raise
+            finally:
+                file.publishing = False
+                file.cached_handles -= 1
+        return self._finish(handle, wants_cache)
+
+    def _begin(self, file: File, subject: Subject, habits: Habits) -> tuple[Handle, bool]:
+        """A handle, and whether it may be a cached one. Raises OSError."""
         if subject.open_handles >= MAX_HANDLES:
             raise OSError(errno.ENFILE, "too many open views")
-        now = self._clock()
         snapshot = subject.snapshot(file.path)
-        habit = self._habits.get((caller, file.inode)) or self._habits.put((caller, file.inode), Habit())
+        habit = habits.get(file.inode)
+        if habit is None:
+            if len(habits) >= _HABITS:
+                habits.clear()
+            habit = habits[file.inode] = Habit()
         if file.owner is None:
             file.owner = subject.key
         elif file.owner != subject.key:
             file.shared = True
-        # a second handle beside an open one is no re-opening; the first may yet be kept
-        wants_cache = habit.opens >= _REOPENS and not habit.holds and not habit.open
-        handle = Handle(file, subject, snapshot, now, habit)
-        handle.cached = wants_cache and await self._publish(file, snapshot)
-        habit.opens += 1
-        habit.open += 1
-        file.open_handles += 1
-        subject.open_handles += 1
+        wants_cache = (
+            habit.opens >= habit.needed
+            # a second handle beside an open one is no re-opening; the first may yet be kept
+            and not habit.open
+            and not file.shared
+            and not file.publishing
+            and (file.cached is snapshot or not file.cached_handles)
+        )
+        return Handle(file, subject, snapshot, self._clock(), habit), wants_cache
+
+    def _finish(self, handle: Handle, cached: bool) -> tuple[int, bool]:
+        handle.cached = cached
+        handle.habit.opens += 1
+        handle.habit.open += 1
+        handle.file.cached_handles += cached
+        handle.file.open_handles += 1
+        handle.subject.open_handles += 1
         self._last += 1
         self._open[self._last] = handle
-        return self._last, not handle.cached
-
-    async def _publish(self, file: File, snapshot: Snapshot) -> bool:
-        """Count one more cached handle if the page cache shows this snapshot, or can be made to; whether it does."""
-        if file.shared or file.publishing or (file.cached_handles and file.cached is not snapshot):
-            return False
-        file.cached_handles += 1
-        if file.cached is snapshot:
-            return True
-        # from here on the size reported is that of the new snapshot
-        file.cached, file.publishing = snapshot, True
-        try:
-            await self._invalidate(file.inode, file.open_handles > 0)
-        except BaseException:
-            file.cached_handles -= 1
-            file.cached = None
-            raise
-        finally:
-            file.publishing = False
-        return True
+        return self._last, not cached
 
     def read(self, number: int, offset: int, size: int) -> bytes:
         """Part of a file. Raises OSError when a new snapshot cannot be had."""
@@ -164,12 +201,12 @@ class Handles:
     def release(self, number: int) -> None:
         """Close a handle."""
         handle = self._open.pop(number)
-        habit = handle.habit
+        habit, file = handle.habit, handle.file
         habit.open -= 1
         if self._clock() - handle.opened > self._window:
-            habit.holds = True
-        handle.file.open_handles -= 1
-        handle.file.cached_handles -= handle.cached
+            habit.held()
+        file.open_handles -= 1
+        file.cached_handles -= handle.cached
         handle.subject.open_handles -= 1
 
     def size(self, file: File, subject: Subject) -> int:

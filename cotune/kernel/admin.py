@@ -20,7 +20,7 @@ from cotune.kernel.port import Project, Quota
 from cotune.kernel.remount import MOUNT_FLAGS, mount_call
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_UMOUNT_NOFOLLOW = 8
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 # struct fsxattr: xflags, extsize, nextents, projid, cowextsize, padding
 _FSXATTR = struct.Struct("=IIIII8s")
 _FS_IOC_FSGETXATTR = 0x801C581F
@@ -52,10 +52,10 @@ def mount(fstype: str, source: str, point: str, options: Sequence[str]) -> None:
     mount_call(source, point, fstype, flags, ",".join(data))
 
 
-def unmount(point: str) -> None:
-    """umount2(2) without following a symbolic link. Raises OSError."""
+def unmount(point: str, lazily: bool = False) -> None:
+    """umount2(2) without following a symbolic link; ``lazily`` also while it is in use. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.umount2(os.fsencode(point), _UMOUNT_NOFOLLOW), point)
+    _check(libc.umount2(os.fsencode(point), _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazily else 0)), point)
 
 
 def run_tool(name: str, arguments: Sequence[str]) -> str:
