@@ -295,28 +295,23 @@ class OwnLoop:
                 yield _REQUEST
             elif self._take():
                 return
-            elif not (self._ready or self._finished or self._closing):
-                self._wait()
         raise _Closed
 
     def _take(self) -> bool:
-        """Whether there is a request for pyfuse3 to read."""
-        device = self.device
-        if device is None:
-            return bool(self._fuse.poll(0))
+        """Wait for a request for pyfuse3; False when there is something else to do."""
+        if self.device is None:
+            return self._wait()
         try:
-            while (request := device.answer()) is not None:
-                if request:
-                    device.hand_over(request)
-                    return True
-                if self._finished or self._closing:
-                    break
+            request = self.device.serve(self._wait)
         except OSError:
             self._closing = True  # unmounted (ENODEV), or aborted
-        return False
+            return False
+        if request is not None:
+            self.device.hand_over(request)
+        return request is not None
 
-    def _wait(self) -> None:
-        """Wait for a request, the end of slow work or a signal.
+    def _wait(self) -> bool:
+        """Wait for a request; False when slow work has ended or a signal came instead.
 
         Where a caller answers from another CPU, looking for its next request for a moment is cheaper than to sleep and
         be woken. Where it waits for this CPU, or does not come back, it is lost time.
@@ -324,14 +319,19 @@ class OwnLoop:
         self._waits += 1
         if self._patience > 0 or self._waits % _PROBE == 0:
             poll, end = self._fuse.poll, perf_counter() + _SPIN
-            while perf_counter() < end:
-                if poll(0):
-                    self._patience = _PATIENCE
-                    return
-            self._patience -= 1
+            while not poll(0):
+                if perf_counter() >= end:
+                    self._patience -= 1
+                    break
+            else:
+                self._patience = _PATIENCE
+                return not (self._finished or self._closing)
+        requested = True
         for fd, _ in self._all.poll():
             if fd == self._wake:
                 os.read(self._wake, 4096)
+                requested = False
+        return requested
 
     def _run(self, main: Task) -> None:
         self._ready.append((main, None))

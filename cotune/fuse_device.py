@@ -16,6 +16,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
@@ -80,37 +81,38 @@ class Device:
         self._request = bytearray(_BUFFER)
         self._into = [self._request]
 
-    def answer(self) -> bytes | None:
-        """Answer the next request: ``b""`` when done, the request when it is pyfuse3's to answer, None without one.
+    def serve(self, wait: Callable[[], bool]) -> bytes | None:
+        """Answer requests until there is one for pyfuse3, which is returned, or ``wait`` says that there is none.
 
         Raises OSError, ENODEV once the file system is unmounted.
         """
-        request = self._request
-        try:
-            size = os.readv(self.fd, self._into)
-        except BlockingIOError:
-            return None
-        code, unique, inode, thread, word = _REQUEST.unpack_from(request)
-        try:
-            if code == _RELEASE:
-                self._operations.release_now(word)
-                os.write(self.fd, _REPLY.pack(16, 0, unique))
-            elif code == _OPEN:
-                opened = self._operations.open_now(inode, _FLAGS.unpack_from(request)[0], thread)
-                if opened is None:
+        fd, request, into, operations = self.fd, self._request, self._into, self._operations
+        while wait():
+            try:
+                size = os.readv(fd, into)
+            except BlockingIOError:
+                continue  # who asked was killed
+            code, unique, inode, thread, word = _REQUEST.unpack_from(request)
+            try:
+                if code == _RELEASE:
+                    operations.release_now(word)
+                    os.write(fd, _REPLY.pack(16, 0, unique))
+                elif code == _OPEN:
+                    opened = operations.open_now(inode, _FLAGS.unpack_from(request)[0], thread)
+                    if opened is None:
+                        return bytes(request[:size])
+                    os.write(fd, _OPENED.pack(32, 0, unique, *opened))
+                elif code == _READ:
+                    data = operations.read_now(word, *_RANGE.unpack_from(request))
+                    os.writev(fd, (_REPLY.pack(16 + len(data), 0, unique), data))
+                else:
                     return bytes(request[:size])
-                os.write(self.fd, _OPENED.pack(32, 0, unique, *opened))
-            elif code == _READ:
-                data = self._operations.read_now(word, *_RANGE.unpack_from(request))
-                os.writev(self.fd, (_REPLY.pack(16 + len(data), 0, unique), data))
-            else:
-                return bytes(request[:size])
-        except OSError as error:
-            self._refuse(unique, error.errno or errno.EIO)
-        except Exception:
-            _log.exception("a request failed")
-            self._refuse(unique, errno.EIO)
-        return b""
+            except OSError as error:
+                self._refuse(unique, error.errno or errno.EIO)
+            except Exception:
+                _log.exception("a request failed")
+                self._refuse(unique, errno.EIO)
+        return None
 
     def hand_over(self, request: bytes) -> None:
         """Give a request to pyfuse3, which has to read it before the next one is given."""
