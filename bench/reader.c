@@ -45,9 +45,10 @@ static u64 value_of(unsigned bucket)
     return (64ULL + bucket % 64) << (bucket / 64 - 1);
 }
 
+static char data[65536];
+
 static void read_once(const char *file, struct slot *slot)
 {
-    static char data[65536];
     u64 begin = now();
     int fd = open(file, O_RDONLY);
     if (fd < 0 || read(fd, data, sizeof data) < 0) {
@@ -68,6 +69,7 @@ static void once_each(const char *file, struct slot *slot, u64 end)
     while (now() < end) {
         pid_t child = fork();
         if (child == 0) {
+            memset(data, 0, sizeof data); /* a new process has none of its pages yet */
             read_once(file, slot);
             _exit(0);
         }

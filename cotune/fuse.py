@@ -25,7 +25,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cotune.errors import CotuneError, NotPermitted, Unsupported, UsageError
-from cotune.fuse_device import Device, Quick
+from cotune.fuse_device import Device, Quick, Waited
 
 T = TypeVar("T")
 Task = Coroutine[Any, Any, Any]
@@ -300,7 +300,7 @@ class OwnLoop:
     def _take(self) -> bool:
         """Wait for a request for pyfuse3; False when there is something else to do."""
         if self.device is None:
-            return self._wait()
+            return self._wait() is not Waited.IN_VAIN
         try:
             request = self.device.serve(self._wait)
         except OSError:
@@ -310,28 +310,31 @@ class OwnLoop:
             self.device.hand_over(request)
         return request is not None
 
-    def _wait(self) -> bool:
-        """Wait for a request; False when slow work has ended or a signal came instead.
+    def _wait(self) -> Waited:
+        """Wait for a request, the end of slow work or a signal.
 
         Where a caller answers from another CPU, looking for its next request for a moment is cheaper than to sleep and
         be woken. Where it waits for this CPU, or does not come back, it is lost time.
         """
+        if self._finished or self._closing:
+            return Waited.IN_VAIN
+        poll = self._fuse.poll
+        if poll(0):
+            return Waited.NOT_AT_ALL
         self._waits += 1
         if self._patience > 0 or self._waits % _PROBE == 0:
-            poll, end = self._fuse.poll, perf_counter() + _SPIN
-            while not poll(0):
-                if perf_counter() >= end:
-                    self._patience -= 1
-                    break
-            else:
-                self._patience = _PATIENCE
-                return not (self._finished or self._closing)
-        requested = True
+            end = perf_counter() + _SPIN
+            while perf_counter() < end:
+                if poll(0):
+                    self._patience = _PATIENCE
+                    return Waited.A_WHILE
+            self._patience -= 1
+        waited = Waited.A_WHILE
         for fd, _ in self._all.poll():
             if fd == self._wake:
                 os.read(self._wake, 4096)
-                requested = False
-        return requested
+                waited = Waited.IN_VAIN
+        return waited
 
     def _run(self, main: Task) -> None:
         self._ready.append((main, None))

@@ -18,6 +18,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from cotune.kernel.admin import mount, unmount
@@ -26,6 +27,10 @@ _log = logging.getLogger("cotune.fuse")
 
 #: enum fuse_opcode.
 _OPEN, _READ, _RELEASE = 14, 15, 18
+#: fuse_init_out, in the very first reply, behind the header and four words: max_background, congestion_threshold.
+#: Releases are sent in the background. By default only twelve may be on their way; later opens overtake the others.
+_BACKGROUND, _BACKGROUND_AT = struct.Struct("=HH"), 32
+_MOST_RELEASES = 1024
 #: enum fuse_notify_code.
 _INVALIDATE_INODE = 2
 #: Of fuse_in_header opcode, unique, nodeid and pid, then the first eight bytes of what follows it.
@@ -43,6 +48,8 @@ _INVALIDATE = struct.Struct("=IiQQqq")
 _BUFFER = (1 << 20) + 8192
 #: asm-generic/socket.h; half of it is for data.
 _SO_SNDBUFFORCE = 32
+#: So many requests that were there already make a queue; so many are then read without asking whether there is one.
+_QUEUE, _UNASKED = 4, 16
 FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE = 1, 2
 
 
@@ -58,6 +65,15 @@ class Quick(Protocol):
 
     def release_now(self, handle: int) -> None:
         """Close a file."""
+
+
+class Waited(Enum):
+    """How one waited for a request."""
+
+    NOT_AT_ALL = 0
+    A_WHILE = 1
+    #: There is something else to do.
+    IN_VAIN = 2
 
 
 class Device:
@@ -80,18 +96,29 @@ class Device:
         self.inner = f"/dev/fd/{theirs.detach()}"
         self._request = bytearray(_BUFFER)
         self._into = [self._request]
+        self._agreed = False
 
-    def serve(self, wait: Callable[[], bool]) -> bytes | None:
+    def serve(self, wait: Callable[[], Waited]) -> bytes | None:
         """Answer requests until there is one for pyfuse3, which is returned, or ``wait`` says that there is none.
 
-        Raises OSError, ENODEV once the file system is unmounted.
+        ``wait`` is asked before each request; while requests queue up, before one in a few. Raises OSError, ENODEV once
+        the file system is unmounted.
         """
         fd, request, into, operations = self.fd, self._request, self._into, self._operations
-        while wait():
+        queued = 0
+        while True:
+            if queued >= _QUEUE:
+                queued = queued + 1 if queued < _QUEUE + _UNASKED else 0
+            else:
+                waited = wait()
+                if waited is Waited.IN_VAIN:
+                    return None
+                queued = queued + 1 if waited is Waited.NOT_AT_ALL else 0
             try:
                 size = os.readv(fd, into)
             except BlockingIOError:
-                continue  # who asked was killed
+                queued = 0
+                continue
             code, unique, inode, thread, word = _REQUEST.unpack_from(request)
             try:
                 if code == _RELEASE:
@@ -122,6 +149,9 @@ class Device:
         """Carry what pyfuse3 has replied to the kernel."""
         with suppress(BlockingIOError):
             while size := self._ours.recv_into(self._request):
+                if not self._agreed:
+                    _BACKGROUND.pack_into(self._request, _BACKGROUND_AT, _MOST_RELEASES, _MOST_RELEASES)
+                    self._agreed = True
                 with suppress(OSError):  # who asked is gone, or the whole file system
                     os.write(self.fd, memoryview(self._request)[:size])
 
