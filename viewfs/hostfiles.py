@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from cotune.units import parse_cpulist
+from viewfs.kept import pread_all
 from viewfs.views import cpuinfo, meminfo, stat
 from viewfs.views.records import HostMeminfo, HostStat
 
@@ -90,6 +91,8 @@ class Host:
         fd = self._files.get(name)
         if fd is None:
             fd = self._files[name] = os.open(os.path.join(self.root, name), os.O_RDONLY | os.O_CLOEXEC)
+        if name.startswith("sys/"):
+            return pread_all(fd)
         parts: list[bytes] = []
         offset = 0
         # long files of /proc come in pages, so only an empty read is the end

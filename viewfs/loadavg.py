@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from viewfs.tasks import Counter, Counts, Tally, TaskCounter
 from viewfs.types import Container
@@ -89,7 +90,10 @@ def age(container: Container) -> float:
 class _Sampled:
     """A container under way: its averages, when its next step is, and what the last count took."""
 
-    __slots__ = ("busy", "cost", "counted", "counts", "directory", "due", "inode", "loads", "read", "tally")
+    __slots__ = (
+        *("busy", "cost", "counted", "counts", "directory", "due", "inode", "last_pid", "loads", "newest", "read"),
+        "tally",
+    )
 
     def __init__(self, directory: str, inode: int, tally: Tally, now: float) -> None:
         self.directory = directory
@@ -103,6 +107,8 @@ class _Sampled:
         self.counted = now
         self.cost = 0.0
         self.counts = Counts(0, 0, 0, 0)
+        #: the newest thread in our numbers, and as its own namespace numbers it
+        self.newest = self.last_pid = 0
 
 
 class Sampler:
@@ -147,8 +153,10 @@ class Sampler:
         group.read = now
         one, five, fifteen = map(shown, group.loads)
         counts = group.counts
-        last = self._counter.inner_pid(counts.newest) if counts.newest else 0
-        return Load(one, five, fifteen, counts.running, counts.total, last)
+        if counts.newest != group.newest:
+            group.newest = counts.newest
+            group.last_pid = self._counter.inner_pid(counts.newest) if counts.newest else 0
+        return Load(one, five, fifteen, counts.running, counts.total, group.last_pid)
 
     def run_due(self) -> None:
         """Take the steps that are due."""
@@ -248,4 +256,10 @@ def group_directory(container: Container) -> str:
     keys = [key for key in _PREFERRED if key in found] + [key for key in found if key not in _PREFERRED]
     directories = list(dict.fromkeys(found[key] for key in keys))
     # a hierarchy in which it sits in the root group would count the whole host
-    return next((path for path in directories if not os.path.ismount(path)), directories[0])
+    return next((path for path in directories if not _is_mount(path)), directories[0])
+
+
+@lru_cache(4096)
+def _is_mount(path: str) -> bool:
+    """Whether a hierarchy is mounted there; they stay where they are as long as the service runs."""
+    return os.path.ismount(path)
