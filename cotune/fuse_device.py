@@ -19,14 +19,14 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from cotune.kernel.admin import mount, unmount
 
 _log = logging.getLogger("cotune.fuse")
 
 #: enum fuse_opcode.
-_OPEN, _READ, _RELEASE = 14, 15, 18
+_GETATTR, _OPEN, _READ, _RELEASE = 3, 14, 15, 18
 #: fuse_init_out, in the very first reply, behind the header and four words: max_background, congestion_threshold.
 #: Releases are sent in the background. By default only twelve may be on their way; later opens overtake the others.
 _BACKGROUND, _BACKGROUND_AT = struct.Struct("=HH"), 32
@@ -41,6 +41,9 @@ _FLAGS, _RANGE = struct.Struct("=40xI"), struct.Struct("=48xQI")
 _REPLY = struct.Struct("=IiQ")
 #: fuse_out_header and fuse_open_out: handle, flags, padding.
 _OPENED = struct.Struct("=IiQQI4x")
+#: fuse_out_header and fuse_attr_out: how long to keep it (s, ns), fuse_attr with inode, size, blocks, three times in
+#: seconds and three in ns, mode, links, owner, group, device, block size, flags.
+_ATTRIBUTES = struct.Struct("=IiQQI4xQQ8xQQQIIIII4x4x4xI4x")
 #: fuse_out_header and fuse_notify_inval_inode_out: inode, from the start, all of it.
 _INVALIDATE = struct.Struct("=IiQQqq")
 #: The largest request libfuse 3 agrees to (FUSE_MAX_MAX_PAGES pages of 4 KiB) with its headers, and the largest reply
@@ -50,12 +53,25 @@ _BUFFER = (1 << 20) + 8192
 _SO_SNDBUFFORCE = 32
 #: So many requests that were there already make a queue; so many are then read without asking whether there is one.
 _QUEUE, _UNASKED = 4, 16
+_BLOCK = 4096
 FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE = 1, 2
+
+
+class Attributes(NamedTuple):
+    """Of a file of root's: mode, size, time of all kinds (ns), and for how many seconds the kernel may keep them."""
+
+    mode: int
+    size: int
+    time: int
+    keep: int
 
 
 @runtime_checkable
 class Quick(Protocol):
     """Operations that answer some requests at once. All may raise OSError, which becomes the errno of the reply."""
+
+    def getattr_now(self, inode: int, thread: int) -> Attributes | None:
+        """The attributes of a file; None when pyfuse3's ``getattr`` has to be asked."""
 
     def open_now(self, inode: int, flags: int, thread: int) -> tuple[int, int] | None:
         """The handle and the flags (FOPEN_*) of an open file; None when pyfuse3's ``open`` has to be asked."""
@@ -129,6 +145,11 @@ class Device:
                     if opened is None:
                         return bytes(request[:size])
                     os.write(fd, _OPENED.pack(32, 0, unique, *opened))
+                elif code == _GETATTR:
+                    found = operations.getattr_now(inode, thread)
+                    if found is None:
+                        return bytes(request[:size])
+                    os.write(fd, _attributes(unique, inode, found))
                 elif code == _READ:
                     data = operations.read_now(word, *_RANGE.unpack_from(request))
                     os.writev(fd, (_REPLY.pack(16 + len(data), 0, unique), data))
@@ -173,6 +194,14 @@ class Device:
     def _refuse(self, unique: int, number: int) -> None:
         with suppress(OSError):
             os.write(self.fd, _REPLY.pack(16, -number, unique))
+
+
+def _attributes(unique: int, inode: int, found: Attributes) -> bytes:
+    """The reply to a getattr request."""
+    seconds, ns = divmod(found.time, 10**9)
+    times = (seconds, seconds, seconds, ns, ns, ns)
+    head = (_ATTRIBUTES.size, 0, unique, found.keep, 0, inode, found.size)
+    return _ATTRIBUTES.pack(*head, *times, found.mode, 1, _BLOCK)
 
 
 def _mount(fd: int, point: str, options: set[str]) -> None:

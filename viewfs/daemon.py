@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import pyfuse3
 
 from cotune.fuse import Loop
-from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE
+from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, Attributes
 from viewfs.container import Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
 from viewfs.habits import HabitBook
 from viewfs.handles import Handles
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("viewfs")
 #: Seconds the kernel may keep names that are the same for everybody, and attributes.
-_KEEP, _ATTRIBUTES = 1000.0, 1.0
+_KEEP, _ATTRIBUTES = 1000, 1
 #: Size of a file before anybody asks: sendfile(2) reads no further than that, and stops at the true end (Linux 6.5).
 _UNKNOWN = 1 << 20
 #: The entries of the root directory beside those of the caller tree.
@@ -192,7 +192,7 @@ class ViewFs(pyfuse3.Operations):
 
     # ---- attributes -----------------------------------------------------------------------------------------------
 
-    def _attributes(self, node: Node, size: int, keep: float = _ATTRIBUTES) -> pyfuse3.EntryAttributes:
+    def _attributes(self, node: Node, size: int, keep: int = _ATTRIBUTES) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = pyfuse3.InodeT(node.inode)
         entry.st_mode = pyfuse3.ModeT(node.mode)
@@ -217,6 +217,19 @@ class ViewFs(pyfuse3.Operations):
             return self._attributes(node, 0)
         cached = node.file.cached
         return self._attributes(node, len(cached.data) if cached else _UNKNOWN, keep=0)
+
+    def getattr_now(self, inode: int, thread: int) -> Attributes | None:
+        """The attributes of a file that is a view; None for everything else. Raises OSError."""
+        node = self._tree.node(inode)
+        if node.host or not stat.S_ISREG(node.mode):
+            return None
+        try:
+            size = self._handles.size(node.file, self._subject_now(node.scope, thread))
+        except NotFoundYet:
+            return None
+        except Gone:
+            raise OSError(errno.ENOENT, "gone") from None
+        return Attributes(node.mode, size, self._born, _ATTRIBUTES)
 
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:

@@ -20,6 +20,8 @@ from typing import NamedTuple, Protocol
 #: Opens of a caller, each closed again soon, before it gets a cached handle; and after it has held one for long, which
 #: may be the machine's fault, so many times as often each time.
 _REOPENS, _AFTER_HOLD, _EACH_HOLD = 3, 4096, 8
+#: Seconds since the last open at which a caller still counts as one that opens again and again.
+_OFTEN = 0.02
 #: Handles one container may have open; more fail with ENFILE, so that nobody can fill our memory.
 MAX_HANDLES = 16384
 #: Files of one caller that are told apart.
@@ -79,12 +81,13 @@ class Handle:
 
 
 class Habit:
-    """How a caller treats a file: how often it opened it, how often it has to, and handles it has open."""
+    """How a caller treats a file: how often it opened it, when last, how often it has to, and handles it has open."""
 
-    __slots__ = ("needed", "open", "opens")
+    __slots__ = ("last", "needed", "open", "opens")
 
     def __init__(self) -> None:
         self.opens = 0
+        self.last = 0.0
         self.needed = _REOPENS
         self.open = 0
 
@@ -168,15 +171,19 @@ class Handles:
             file.owner = subject.key
         elif file.owner != subject.key:
             file.shared = True
+        now = self._clock()
         wants_cache = (
             habit.opens >= habit.needed
+            # filling the page cache costs more than one direct read
+            and now - habit.last < _OFTEN
             # a second handle beside an open one is no re-opening; the first may yet be kept
             and not habit.open
             and not file.shared
             and not file.publishing
             and (file.cached is snapshot or not file.cached_handles)
         )
-        return Handle(file, subject, snapshot, self._clock(), habit), wants_cache
+        habit.last = now
+        return Handle(file, subject, snapshot, now, habit), wants_cache
 
     def _finish(self, handle: Handle, cached: bool) -> tuple[int, bool]:
         handle.cached = cached
