@@ -25,7 +25,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cotune.errors import CotuneError, NotPermitted, Unsupported, UsageError
-from cotune.fuse_device import Device, Quick, Waited
+from cotune.fuse_device import A_WHILE, IN_VAIN, NOT_AT_ALL, Device, Quick
 
 T = TypeVar("T")
 Task = Coroutine[Any, Any, Any]
@@ -300,7 +300,7 @@ class OwnLoop:
     def _take(self) -> bool:
         """Wait for a request for pyfuse3; False when there is something else to do."""
         if self.device is None:
-            return self._wait() is not Waited.IN_VAIN
+            return self._wait() != IN_VAIN
         try:
             request = self.device.serve(self._wait)
         except OSError:
@@ -310,30 +310,30 @@ class OwnLoop:
             self.device.hand_over(request)
         return request is not None
 
-    def _wait(self) -> Waited:
-        """Wait for a request, the end of slow work or a signal.
+    def _wait(self) -> int:
+        """Wait for a request, the end of slow work or a signal; how that was (cotune.fuse_device).
 
         Where a caller answers from another CPU, looking for its next request for a moment is cheaper than to sleep and
         be woken. Where it waits for this CPU, or does not come back, it is lost time.
         """
         if self._finished or self._closing:
-            return Waited.IN_VAIN
+            return IN_VAIN
         poll = self._fuse.poll
         if poll(0):
-            return Waited.NOT_AT_ALL
+            return NOT_AT_ALL
         self._waits += 1
         if self._patience > 0 or self._waits % _PROBE == 0:
             end = perf_counter() + _SPIN
             while perf_counter() < end:
                 if poll(0):
                     self._patience = _PATIENCE
-                    return Waited.A_WHILE
+                    return A_WHILE
             self._patience -= 1
-        waited = Waited.A_WHILE
+        waited = A_WHILE
         for fd, _ in self._all.poll():
             if fd == self._wake:
                 os.read(self._wake, 4096)
-                waited = Waited.IN_VAIN
+                waited = IN_VAIN
         return waited
 
     def _run(self, main: Task) -> None:

@@ -18,7 +18,6 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from cotune.kernel.admin import mount, unmount
@@ -83,13 +82,8 @@ class Quick(Protocol):
         """Close a file."""
 
 
-class Waited(Enum):
-    """How one waited for a request."""
-
-    NOT_AT_ALL = 0
-    A_WHILE = 1
-    #: There is something else to do.
-    IN_VAIN = 2
+#: How one waited for a request: not at all, a while, or in vain because there is something else to do.
+NOT_AT_ALL, A_WHILE, IN_VAIN = 0, 1, 2
 
 
 class Device:
@@ -114,7 +108,7 @@ class Device:
         self._into = [self._request]
         self._agreed = False
 
-    def serve(self, wait: Callable[[], Waited]) -> bytes | None:
+    def serve(self, wait: Callable[[], int]) -> bytes | None:
         """Answer requests until there is one for pyfuse3, which is returned, or ``wait`` says that there is none.
 
         ``wait`` is asked before each request; while requests queue up, before one in a few. Raises OSError, ENODEV once
@@ -127,9 +121,9 @@ class Device:
                 queued = queued + 1 if queued < _QUEUE + _UNASKED else 0
             else:
                 waited = wait()
-                if waited is Waited.IN_VAIN:
+                if waited == IN_VAIN:
                     return None
-                queued = queued + 1 if waited is Waited.NOT_AT_ALL else 0
+                queued = queued + 1 if waited == NOT_AT_ALL else 0
             try:
                 size = os.readv(fd, into)
             except BlockingIOError:

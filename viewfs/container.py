@@ -26,7 +26,7 @@ V = TypeVar("V")
 _NS_GET_TGID_FROM_PIDNS = 0x8004B707
 _CALLERS, _PATHS = 1024, 4096
 #: Seconds in which nobody starts as many processes as it takes until a number is given out again.
-_SURE = 0.001
+SURE = 0.001
 #: Last components of an init's cgroup that lie below the container's own group: systemd puts itself into init.scope,
 #: podman its processes into container or libpod-payload, and the limits are above.
 _BELOW = ("init.scope", "libpod-payload", "container")
@@ -93,7 +93,7 @@ class _Checked:
     def alive(self) -> bool:
         """Whether it is still there. After a moment's grace: the kernel uses a number again only after all others."""
         now = monotonic()
-        if now - self._checked > _SURE:
+        if now - self._checked > SURE:
             try:
                 os.pread(self._file, 1, 0)
             except OSError:

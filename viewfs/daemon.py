@@ -11,19 +11,20 @@ import errno
 import logging
 import os
 import stat
-import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
+from time import monotonic, time_ns
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import pyfuse3
 
 from cotune.fuse import Loop
 from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, Attributes
-from viewfs.container import Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
+from viewfs.container import SURE, Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
 from viewfs.habits import HabitBook
-from viewfs.handles import Handles
+from viewfs.handles import File, Habits, Handles
 from viewfs.subjects import ContainerSubject, HostSubject, Subjects
 from viewfs.tree import CALLER, CPUS, GROUPS, PROCESSES, Node, Scope, Tree, join
 
@@ -35,6 +36,7 @@ _log = logging.getLogger("viewfs")
 _KEEP, _ATTRIBUTES = 1000, 1
 #: Size of a file before anybody asks: sendfile(2) reads no further than that, and stops at the true end (Linux 6.5).
 _UNKNOWN = 1 << 20
+_LANES = 1024
 #: The entries of the root directory beside those of the caller tree.
 _TOP = {"cgroup": GROUPS, "pid": PROCESSES}
 
@@ -44,6 +46,15 @@ class _Listing(NamedTuple):
 
     node: Node
     names: list[str]
+
+
+class _Lane(NamedTuple):
+    """A file, whose figures it shows to a thread, and the habits of that, all of which is sure until a moment later."""
+
+    file: File
+    subject: HostSubject | ContainerSubject
+    habits: Habits
+    until: float
 
 
 def _guarded(operation: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -80,10 +91,12 @@ class ViewFs(pyfuse3.Operations):
         self._callers = callers
         self._subjects = subjects
         self._habits = HabitBook(callers)
-        self._handles = Handles(window, time.monotonic, self._invalidate)
+        self._publisher = ThreadPoolExecutor(1, "publish")
+        self._handles = Handles(window, monotonic, self._invalidate, self._publisher.submit)
+        self._lanes: dict[tuple[int, int], _Lane] = {}
         self._listings: dict[int, _Listing] = {}
         self._last_listing = 0
-        self._born = time.time_ns()
+        self._born = time_ns()
 
     # ---- who asks -------------------------------------------------------------------------------------------------
 
@@ -318,15 +331,26 @@ class ViewFs(pyfuse3.Operations):
         """Open a file for reading; None when that takes longer. Raises OSError."""
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise OSError(errno.EROFS, "read-only")
-        node = self._tree.node(inode)
+        lane = self._lanes.get((inode, thread))
         try:
-            subject = self._subjects.host if node.host else self._subject_now(node.scope, thread)
-            opened = self._handles.open_now(node.file, subject, self._habits.of(thread))
+            if lane is None or monotonic() >= lane.until:
+                lane = self._lane(inode, thread)
+            number, direct = self._handles.open(lane.file, lane.subject, lane.habits)
         except NotFoundYet:
             return None
         except Gone:
             raise OSError(errno.ENOENT, "gone") from None
-        return opened and (opened[0], _open_flags(node, opened[1]))
+        return number, _open_flags(lane.file, direct)
+
+    def _lane(self, inode: int, thread: int) -> _Lane:
+        """What is needed to open a file. Raises OSError, and NotFoundYet."""
+        if len(self._lanes) >= _LANES:
+            self._lanes.clear()
+        node = self._tree.node(inode)
+        subject = self._subjects.host if node.host else self._subject_now(node.scope, thread)
+        lane = _Lane(node.file, subject, self._habits.of(thread), monotonic() + SURE)
+        self._lanes[inode, thread] = lane
+        return lane
 
     @_guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -335,9 +359,8 @@ class ViewFs(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EROFS)
         node = self._tree.node(inode)
         subject = self._subjects.host if node.host else await self._subject(node.scope, ctx.pid)
-        habits = self._habits.of(ctx.pid)
-        number, direct = await self._handles.open(node.file, subject, habits, self._loop.in_thread)
-        keep = bool(_open_flags(node, direct) & FOPEN_KEEP_CACHE)
+        number, direct = self._handles.open(node.file, subject, self._habits.of(ctx.pid))
+        keep = bool(_open_flags(node.file, direct) & FOPEN_KEEP_CACHE)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=keep)
 
     def read_now(self, handle: int, offset: int, size: int) -> bytes:
@@ -364,9 +387,9 @@ class ViewFs(pyfuse3.Operations):
             self._loop.invalidate(inode)
 
 
-def _open_flags(node: Node, direct: bool) -> int:
+def _open_flags(file: File, direct: bool) -> int:
     """FOPEN_* of a handle."""
     if not direct:
         return FOPEN_KEEP_CACHE
     # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
-    return FOPEN_DIRECT_IO | (FOPEN_KEEP_CACHE if node.file.cached_handles else 0)
+    return FOPEN_DIRECT_IO | (FOPEN_KEEP_CACHE if file.cached_handles else 0)

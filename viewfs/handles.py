@@ -6,7 +6,8 @@ gets a cached handle, whose reads the kernel answers from its page cache. All ca
 snapshot; the page cache is replaced only when none of them is open, by an invalidation before the reply to the open.
 
 The kernel's invalidation waits for pages that are being read. A private mapping of a direct handle reads pages, too,
-and its read is ours to answer: while any handle of the file is open, the invalidation must not hold up the service.
+and its read is ours to answer: while any handle of the file is open, the invalidation is done by another thread, and
+handles are direct until it is through.
 
 This module knows nothing of FUSE: the clock and the invalidation are handed in.
 """
@@ -14,7 +15,7 @@ This module knows nothing of FUSE: the clock and the invalidation are handed in.
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 #: Opens of a caller, each closed again soon, before it gets a cached handle; and after it has held one for long, which
@@ -110,52 +111,55 @@ Habits = dict[int, Habit]
 class Handles:
     """The open files of the mount."""
 
-    def __init__(self, window: float, clock: Callable[[], float], invalidate: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        window: float,
+        clock: Callable[[], float],
+        invalidate: Callable[[int], None],
+        aside: Callable[[Callable[[], None]], object],
+    ) -> None:
         """``window`` is in seconds: a handle open for longer is one its caller rewinds, or reads slowly.
 
-        ``invalidate(inode)`` empties the page cache of an inode.
+        ``invalidate(inode)`` empties the page cache of an inode; ``aside`` does what it is given in another thread.
         """
         self._window = window
         self._clock = clock
         self._invalidate = invalidate
+        self._aside = aside
         self._open: dict[int, Handle] = {}
         self._last = 0
 
-    def open_now(self, file: File, subject: Subject, habits: Habits) -> tuple[int, bool] | None:
-        """Open a file for a caller; returns the handle and whether it is direct.
-
-        None when the page cache has to be replaced while the file is open, which may take long. Raises OSError.
-        """
-        handle, wants_cache = self._begin(file, subject, habits)
-        if wants_cache and file.cached is not handle.snapshot:
-            if file.open_handles:
-                return None
-            file.cached = handle.snapshot
-            try:
-                self._invalidate(file.inode)
-            except BaseException:
-                file.cached = None
-                raise
-        return self._finish(handle, wants_cache)
-
-    async def open(
-        self, file: File, subject: Subject, habits: Habits, aside: Callable[[Callable[[], None]], Awaitable[None]]
-    ) -> tuple[int, bool]:
-        """Likewise, but never None: ``aside`` does what may take long while others are served."""
-        handle, wants_cache = self._begin(file, subject, habits)
-        if wants_cache and file.cached is not handle.snapshot:
+    def open(self, file: File, subject: Subject, habits: Habits) -> tuple[int, bool]:
+        """Open a file for a caller; returns the handle and whether it is direct. Raises OSError."""
+        handle, cached = self._begin(file, subject, habits)
+        if cached and file.cached is not handle.snapshot:
             # from here on the size reported is that of the new snapshot
-            file.cached, file.publishing = handle.snapshot, True
-            file.cached_handles += 1
-            try:
-                await aside(lambda: self._invalidate(file.inode))
-            except BaseException:
-                file.cached = None
-                raise
-            finally:
-                file.publishing = False
-                file.cached_handles -= 1
-        return self._finish(handle, wants_cache)
+            file.cached = handle.snapshot
+            if file.open_handles:
+                file.publishing = True
+                self._aside(lambda: self._publish(file))
+                cached = False
+            else:
+                self._publish(file)
+                cached = file.cached is not None
+        handle.cached = cached
+        handle.habit.opens += 1
+        handle.habit.open += 1
+        file.cached_handles += cached
+        file.open_handles += 1
+        subject.open_handles += 1
+        self._last += 1
+        self._open[self._last] = handle
+        return self._last, not cached
+
+    def _publish(self, file: File) -> None:
+        """Empty the page cache, so that it is filled with ``file.cached``; or there is none to use."""
+        try:
+            self._invalidate(file.inode)
+        except OSError:
+            file.cached = None
+        finally:
+            file.publishing = False
 
     def _begin(self, file: File, subject: Subject, habits: Habits) -> tuple[Handle, bool]:
         """A handle, and whether it may be a cached one. Raises OSError."""
@@ -185,17 +189,6 @@ class Handles:
         habit.last = now
         return Handle(file, subject, snapshot, now, habit), wants_cache
 
-    def _finish(self, handle: Handle, cached: bool) -> tuple[int, bool]:
-        handle.cached = cached
-        handle.habit.opens += 1
-        handle.habit.open += 1
-        handle.file.cached_handles += cached
-        handle.file.open_handles += 1
-        handle.subject.open_handles += 1
-        self._last += 1
-        self._open[self._last] = handle
-        return self._last, not cached
-
     def read(self, number: int, offset: int, size: int) -> bytes:
         """Part of a file. Raises OSError when a new snapshot cannot be had."""
         handle = self._open[number]
@@ -221,7 +214,7 @@ class Handles:
 
         While cached handles are open it must be that of their snapshot: the kernel cuts the page cache to it.
         """
-        if file.cached_handles and file.cached is not None:
+        if file.cached is not None and (file.cached_handles or file.publishing):
             return len(file.cached.data)
         # a size that differs empties the page cache, so what was in it must be published anew
         file.cached = None
