@@ -194,7 +194,7 @@ class Table:
         verdict = ""
         if aim and ratio is not None:
             sign, number = aim.split()
-            met = ratio >= float(number) if sign == ">=" else ratio <= float(number)
+            met = {">=": ratio >= float(number), "<=": ratio <= float(number), "<": ratio < float(number)}[sign]
             verdict = f"aim {aim}{'' if met else '   MISSED'}"
             self.aims += 1
             if not met:

@@ -32,6 +32,8 @@ FIXED_1 = 1 << FSHIFT
 EXP = (1884, 2014, 2037)
 #: Seconds between two samples (LOAD_FREQ).
 STEP = 5.0
+#: Seconds a step may be late, so that one awakening serves several containers.
+SLACK = 0.2
 #: What counting one container may cost, as a fraction of one CPU.
 SHARE = 0.01
 #: Seconds for which counts answer further reads without counting again.
@@ -41,7 +43,7 @@ QUICK = 0.002
 #: Seconds without a read after which a container is sampled no more: when the longest average has largely forgotten.
 KEEP = 1800.0
 #: Hierarchies in which to look for a container's threads; one in which it has a group of its own wins.
-_PREFERRED = ("cpu", "cpuacct", "pids", "memory")
+_PREFERRED = ("cpuacct", "cpu", "pids", "memory")
 
 Averages = tuple[int, int, int]
 
@@ -200,7 +202,7 @@ class Sampler:
                     return
                 wait = self._queue[0][0] - self._clock() if self._queue else None
                 if wait is None or wait > 0:
-                    self._changed.wait(wait)
+                    self._changed.wait(None if wait is None else max(wait, SLACK))
 
     def _begin(self, container: Container, directory: str, inode: int, now: float) -> _Sampled:
         group = _Sampled(directory, inode, self._counter.open(directory), now)

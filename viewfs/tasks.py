@@ -2,7 +2,7 @@
 
 A container is a cgroup and all groups below it. On version 1 the kernel counts the threads of each group by state
 (:mod:`viewfs.taskstats`); elsewhere, and where that answer does not account for every thread, the state of each thread
-is read.
+is read. Nothing is counted again in a group that has used no CPU time since, with threads in the same states.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from viewfs.taskstats import GroupStats, Taskstats
 
 #: What list of threads a group has: version 1, version 2.
 _LISTS = ("tasks", "cgroup.threads")
+#: CPU time of a group and those below it in ns: version 1, controller cpuacct.
+_USAGE = "cpuacct.usage"
 #: errno of reading a group or thread that is gone.
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
 #: Bytes of a stat file that hold the state: the name before it is of 15 bytes, 63 for a kernel worker.
@@ -91,6 +93,11 @@ class TaskCounter:
         words = rest.split(b"\n", 1)[0].split()
         return int(words[-1]) if found and words else thread
 
+    @property
+    def asks(self) -> bool:
+        """Whether the kernel is asked for counts."""
+        return self._taskstats is not None
+
     def ask(self, group: int) -> GroupStats | None:
         """The kernel's counts of the group an open directory is, None where it gives none."""
         if self._taskstats is None:
@@ -111,13 +118,44 @@ class TaskTally:
         self._counter = counter
         self._directory = directory
         self._kept: dict[bytes, int] = {}
+        #: descriptors of the group and its CPU time; what was seen with the counts
+        self._glanced: list[int] = []
+        self._seen: tuple[bytes, GroupStats] | None = None
+        self._counts = Counts(0, 0, 0, 0)
 
     def close(self) -> None:
         """Close the kept files."""
         self._forget(list(self._kept))
+        while self._glanced:
+            os.close(self._glanced.pop())
 
     def count(self) -> Counts:
         """Count the threads of the group and all groups below it. Raises FileNotFoundError when the group is gone."""
+        seen = self._glance()
+        if seen is None or seen != self._seen:
+            self._counts, self._seen = self._count(), seen
+        return self._counts
+
+    def _glance(self) -> tuple[bytes, GroupStats] | None:
+        """What does not change while no thread runs, comes or goes; None where the kernel has no such figures.
+
+        Threads that nobody lets run count as well, so the CPU time alone does not tell.
+        """
+        if not self._counter.asks:
+            return None
+        try:
+            if not self._glanced:
+                self._glanced.append(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                self._glanced.append(os.open(_USAGE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._glanced[0]))
+            group, usage = self._glanced
+            if os.fstat(group).st_nlink != _LEAF_LINKS:
+                return None
+            stats = self._counter.ask(group)
+            return None if stats is None else (os.pread(usage, 64, 0), stats)
+        except (OSError, ValueError):
+            return None
+
+    def _count(self) -> Counts:
         running = active = total = newest = 0
         read: set[bytes] = set()
         for group, fd in _subtree(self._directory):
