@@ -170,8 +170,8 @@ class Bench:
         self.table.head("idle, and many containers")
         options = self.options
         time.sleep(1)
-        theirs, ours = (daemon.share(options.idle) for daemon in (self.lxcfs, self.viewfs))
-        self.table.row("idle, CPU %", f"{theirs:.2f}", f"{ours:.2f}", ours, "< 0.05")
+        idle = [daemon.share(options.idle) for daemon in (self.lxcfs, self.viewfs)]
+        self.table.row("idle, CPU %", f"{idle[0]:.2f}", f"{idle[1]:.2f}", idle[1], "< 0.05")
         self._memory_row("idle", [self.lxcfs.memory(), self.viewfs.memory()])
         memory: list[float] = []
 
@@ -184,8 +184,9 @@ class Bench:
         theirs, ours = self.crowd(count, 1, _EVER, ("proc/stat", "proc/meminfo"), share)
         self.table.row(f"{count} read 2 files each s, CPU %", f"{theirs:.1f}", f"{ours:.1f}", ours / theirs)
         self._memory_row(f"{count} containers", memory)
-        # load averages of containers that have read theirs once
-        theirs, ours = self.crowd(200, 12, 1, ("proc/loadavg",), lambda daemon: daemon.share(options.sampler))
+        # load averages of containers that have read theirs once, less what the daemons do anyway
+        sampling = self.crowd(200, 12, 1, ("proc/loadavg",), lambda daemon: daemon.share(options.sampler))
+        theirs, ours = (max(0.0, share - rest) for share, rest in zip(sampling, idle, strict=True))
         ratio = ours / theirs if theirs > 0 else None
         self.table.row("load sampler, 200 x 12, CPU %", f"{theirs:.2f}", f"{ours:.2f}", ratio, "<= 0.5")
 

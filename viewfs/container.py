@@ -159,9 +159,9 @@ class Callers:
 
     def __init__(self) -> None:
         self.own_space = os.stat("/proc/self/ns/pid").st_ino
-        self._threads: Kept[int, Caller] = Kept(file_room(8, _CALLERS), Caller.close)
+        self._threads: Kept[int, Caller] = Kept(file_room(32, _CALLERS), Caller.close)
         self._processes: Kept[tuple[int, int], int] = Kept(4 * _CALLERS)
-        self._spaces: Kept[int, Process] = Kept(file_room(8, _CALLERS), Process.close)
+        self._spaces: Kept[int, Process] = Kept(file_room(32, _CALLERS), Process.close)
         self._tokens = 0
 
     def known(self, tid: int) -> Caller | None:

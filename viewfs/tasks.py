@@ -67,11 +67,11 @@ class TaskCounter:
     """The :class:`Counter` of the running kernel.
 
     ``taskstats=False`` never asks the kernel for counts and reads states only. ``room`` is how many files of threads
-    may stay open, by default half of the descriptors this process may have: reading a kept one costs half as much.
+    may stay open, by default a sixteenth of those this process may have: reading a kept one costs half as much.
     """
 
     def __init__(self, taskstats: bool = True, room: int | None = None) -> None:
-        self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 if room is None else room
+        self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16 if room is None else room
         self._taskstats: Taskstats | None = None
         if taskstats:
             with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ class TaskCounter:
             return self._taskstats.read(group)
         except OSError as error:
             # EINVAL is a version 2 group and ENOENT one that just went; anything else will not get better
-            if error.errno not in (errno.EINVAL, *_GONE, errno.ETIMEDOUT):
+            if error.errno not in (errno.EINVAL, *_GONE, errno.EAGAIN):
                 self.close()
             return None
 
