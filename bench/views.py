@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -223,6 +224,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run it; exits 1 when an aim was missed."""
     options = arguments()
+    missing = [program for program in ("gcc", "lxcfs", "unshare", "chrt") if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        raise SystemExit(f"bench.views needs root and {', '.join(missing) or 'nothing else'}")
     if "BENCH_VIEWS_INSIDE" not in os.environ:
         os.environ["BENCH_VIEWS_INSIDE"] = "1"
         command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "bench.views"]
