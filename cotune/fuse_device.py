@@ -115,6 +115,7 @@ class Device:
         the file system is unmounted.
         """
         fd, request, into, operations = self.fd, self._request, self._into, self._operations
+        open_now, read_now, release_now = operations.open_now, operations.read_now, operations.release_now
         queued = 0
         while True:
             if queued >= _QUEUE:
@@ -132,10 +133,10 @@ class Device:
             code, unique, inode, thread, word = _REQUEST.unpack_from(request)
             try:
                 if code == _RELEASE:
-                    operations.release_now(word)
+                    release_now(word)
                     os.write(fd, _REPLY.pack(16, 0, unique))
                 elif code == _OPEN:
-                    opened = operations.open_now(inode, _FLAGS.unpack_from(request)[0], thread)
+                    opened = open_now(inode, _FLAGS.unpack_from(request)[0], thread)
                     if opened is None:
                         return bytes(request[:size])
                     os.write(fd, _OPENED.pack(32, 0, unique, *opened))
@@ -145,7 +146,7 @@ class Device:
                         return bytes(request[:size])
                     os.write(fd, _attributes(unique, inode, found))
                 elif code == _READ:
-                    data = operations.read_now(word, *_RANGE.unpack_from(request))
+                    data = read_now(word, *_RANGE.unpack_from(request))
                     os.writev(fd, (_REPLY.pack(16 + len(data), 0, unique), data))
                 else:
                     return bytes(request[:size])

@@ -93,6 +93,8 @@ class ViewFs(pyfuse3.Operations):
         self._habits = HabitBook(callers)
         self._publisher = ThreadPoolExecutor(1, "publish")
         self._handles = Handles(window, monotonic, self._invalidate, self._publisher.submit)
+        # for cotune.fuse_device, like what ends in _now below: none of it waits
+        self.read_now, self.release_now = self._handles.read, self._handles.release
         self._lanes: dict[tuple[int, int], _Lane] = {}
         self._listings: dict[int, _Listing] = {}
         self._last_listing = 0
@@ -325,7 +327,6 @@ class ViewFs(pyfuse3.Operations):
         del self._listings[fh]
 
     # ---- files ----------------------------------------------------------------------------------------------------
-    # what ends in _now is for cotune.fuse_device, and need not wait
 
     def open_now(self, inode: int, flags: int, thread: int) -> tuple[int, int] | None:
         """Open a file for reading; None when that takes longer. Raises OSError."""
@@ -340,7 +341,7 @@ class ViewFs(pyfuse3.Operations):
             return None
         except Gone:
             raise OSError(errno.ENOENT, "gone") from None
-        return number, _open_flags(lane.file, direct)
+        return number, _open_flags(lane.file) if direct else FOPEN_KEEP_CACHE
 
     def _lane(self, inode: int, thread: int) -> _Lane:
         """What is needed to open a file. Raises OSError, and NotFoundYet."""
@@ -360,21 +361,13 @@ class ViewFs(pyfuse3.Operations):
         node = self._tree.node(inode)
         subject = self._subjects.host if node.host else await self._subject(node.scope, ctx.pid)
         number, direct = self._handles.open(node.file, subject, self._habits.of(ctx.pid))
-        keep = bool(_open_flags(node.file, direct) & FOPEN_KEEP_CACHE)
+        keep = not direct or bool(_open_flags(node.file) & FOPEN_KEEP_CACHE)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=keep)
-
-    def read_now(self, handle: int, offset: int, size: int) -> bytes:
-        """Part of a file; see :mod:`viewfs.handles`. Raises OSError."""
-        return self._handles.read(handle, offset, size)
 
     @_guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """Part of a file."""
+        """Part of a file; see :mod:`viewfs.handles`."""
         return self._handles.read(fh, off, size)
-
-    def release_now(self, handle: int) -> None:
-        """Close a file."""
-        self._handles.release(handle)
 
     @_guarded
     async def release(self, fh: int) -> None:
@@ -387,9 +380,7 @@ class ViewFs(pyfuse3.Operations):
             self._loop.invalidate(inode)
 
 
-def _open_flags(file: File, direct: bool) -> int:
-    """FOPEN_* of a handle."""
-    if not direct:
-        return FOPEN_KEEP_CACHE
+def _open_flags(file: File) -> int:
+    """FOPEN_* of a direct handle."""
     # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
     return FOPEN_DIRECT_IO | (FOPEN_KEEP_CACHE if file.cached_handles else 0)

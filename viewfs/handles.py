@@ -72,13 +72,15 @@ class Handle:
 
     __slots__ = ("cached", "file", "habit", "opened", "snapshot", "subject")
 
-    def __init__(self, file: File, subject: Subject, snapshot: Snapshot, opened: float, habit: Habit) -> None:
+    def __init__(
+        self, file: File, subject: Subject, snapshot: Snapshot, opened: float, habit: Habit, cached: bool
+    ) -> None:
         self.file = file
         self.subject = subject
         self.snapshot = snapshot
         self.opened = opened
         self.habit = habit
-        self.cached = False
+        self.cached = cached
 
 
 class Habit:
@@ -108,6 +110,14 @@ class Habit:
 Habits = dict[int, Habit]
 
 
+def _begin(habits: Habits, inode: int) -> Habit:
+    """The habit of a caller that has not opened the file before."""
+    if len(habits) >= _HABITS:
+        habits.clear()
+    habit = habits[inode] = Habit()
+    return habit
+
+
 class Handles:
     """The open files of the mount."""
 
@@ -131,26 +141,46 @@ class Handles:
 
     def open(self, file: File, subject: Subject, habits: Habits) -> tuple[int, bool]:
         """Open a file for a caller; returns the handle and whether it is direct. Raises OSError."""
-        handle, cached = self._begin(file, subject, habits)
-        if cached and file.cached is not handle.snapshot:
-            # from here on the size reported is that of the new snapshot
-            file.cached = handle.snapshot
-            if file.open_handles:
-                file.publishing = True
-                self._aside(lambda: self._publish(file))
-                cached = False
+        if subject.open_handles >= MAX_HANDLES:
+            raise OSError(errno.ENFILE, "too many open views")
+        snapshot = subject.snapshot(file.path)
+        now = self._clock()
+        habit = habits.get(file.inode) or _begin(habits, file.inode)
+        if file.owner != subject.key:
+            if file.owner is None:
+                file.owner = subject.key
             else:
-                self._publish(file)
-                cached = file.cached is not None
-        handle.cached = cached
-        handle.habit.opens += 1
-        handle.habit.open += 1
+                file.shared = True
+        cached = (
+            habit.opens >= habit.needed
+            # filling the page cache costs more than one direct read
+            and now - habit.last < _OFTEN
+            # a second handle beside an open one is no re-opening; the first may yet be kept
+            and not habit.open
+            and not file.shared
+            and not file.publishing
+            and (file.cached is snapshot or (not file.cached_handles and self._replace(file, snapshot)))
+        )
+        habit.opens += 1
+        habit.open += 1
+        habit.last = now
         file.cached_handles += cached
         file.open_handles += 1
         subject.open_handles += 1
-        self._last += 1
-        self._open[self._last] = handle
-        return self._last, not cached
+        self._last = number = self._last + 1
+        self._open[number] = Handle(file, subject, snapshot, now, habit, cached)
+        return number, not cached
+
+    def _replace(self, file: File, snapshot: Snapshot) -> bool:
+        """Let the page cache show a snapshot; whether it does already."""
+        # from here on the size reported is that of the new snapshot
+        file.cached = snapshot
+        if file.open_handles:
+            file.publishing = True
+            self._aside(lambda: self._publish(file))
+            return False
+        self._publish(file)
+        return file.cached is not None
 
     def _publish(self, file: File) -> None:
         """Empty the page cache, so that it is filled with ``file.cached``; or there is none to use."""
@@ -160,34 +190,6 @@ class Handles:
             file.cached = None
         finally:
             file.publishing = False
-
-    def _begin(self, file: File, subject: Subject, habits: Habits) -> tuple[Handle, bool]:
-        """A handle, and whether it may be a cached one. Raises OSError."""
-        if subject.open_handles >= MAX_HANDLES:
-            raise OSError(errno.ENFILE, "too many open views")
-        snapshot = subject.snapshot(file.path)
-        habit = habits.get(file.inode)
-        if habit is None:
-            if len(habits) >= _HABITS:
-                habits.clear()
-            habit = habits[file.inode] = Habit()
-        if file.owner is None:
-            file.owner = subject.key
-        elif file.owner != subject.key:
-            file.shared = True
-        now = self._clock()
-        wants_cache = (
-            habit.opens >= habit.needed
-            # filling the page cache costs more than one direct read
-            and now - habit.last < _OFTEN
-            # a second handle beside an open one is no re-opening; the first may yet be kept
-            and not habit.open
-            and not file.shared
-            and not file.publishing
-            and (file.cached is snapshot or not file.cached_handles)
-        )
-        habit.last = now
-        return Handle(file, subject, snapshot, now, habit), wants_cache
 
     def read(self, number: int, offset: int, size: int) -> bytes:
         """Part of a file. Raises OSError when a new snapshot cannot be had."""
