@@ -36,7 +36,7 @@ STATIC = tuple(f"/{path}" for path, view in VIEWS.items() if view.static)
 GRACE = 60.0
 _RECORD = "container.json"
 #: Every so many looks a container that is known is searched again.
-_SELDOM = 5
+_SELDOM = 10
 #: The period of a quota that an OCI configuration leaves out, in microseconds (cpu.cfs_period_us).
 _PERIOD = 100_000
 
