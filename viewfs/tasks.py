@@ -133,7 +133,9 @@ class TaskTally:
         """Count the threads of the group and all groups below it. Raises FileNotFoundError when the group is gone."""
         seen = self._glance()
         if seen is None or seen != self._seen:
-            self._counts, self._seen = self._count(), seen
+            # a group without others below is open already
+            groups = _subtree(self._directory) if seen is None else [(self._directory, self._glanced[0])]
+            self._counts, self._seen = self._count(groups, None if seen is None else seen[1]), seen
         return self._counts
 
     def _glance(self) -> tuple[bytes, GroupStats] | None:
@@ -155,16 +157,16 @@ class TaskTally:
         except (OSError, ValueError):
             return None
 
-    def _count(self) -> Counts:
+    def _count(self, groups: Iterable[tuple[str, int]], stats_of_all: GroupStats | None) -> Counts:
         running = active = total = newest = 0
         read: set[bytes] = set()
-        for group, fd in _subtree(self._directory):
+        for group, fd in groups:
             threads = _threads(fd)
             if threads is None and group == self._directory:
                 raise FileNotFoundError(errno.ENOENT, "the cgroup is gone", group)
             if not threads:
                 continue
-            stats = self._counter.ask(fd)
+            stats = stats_of_all or self._counter.ask(fd)
             # threads the kernel's five numbers leave out may be in killable waits, which count
             if stats is not None and sum(stats) >= len(threads):
                 running += stats.running
