@@ -94,6 +94,8 @@ def serve(
             device = loop.device = Device(mountpoint, options, operations)
         pyfuse3.init(operations, mountpoint if device is None else device.inner, options)  # type: ignore[arg-type]
     except (OSError, RuntimeError) as error:
+        if device is not None:
+            device.close()
         raise NotPermitted(
             f"{mountpoint} cannot be mounted: {error}", "run as root, with /dev/fuse accessible"
         ) from None

@@ -101,7 +101,8 @@ class Device:
             raise
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
-        theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * _BUFFER)
+        with suppress(PermissionError):  # without CAP_NET_ADMIN no listing of a directory may be that long
+            theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * _BUFFER)
         #: What pyfuse3.init takes for the mount point (libfuse: a descriptor of /dev/fuse that is mounted already).
         self.inner = f"/dev/fd/{theirs.detach()}"
         self._request = bytearray(_BUFFER)
