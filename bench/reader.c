@@ -5,9 +5,9 @@
        once READERS SECONDS FILE        each read is made by a process of its own; only the read is timed
        single 1 0 FILE                  one read, by this very process
      answer: "READS SECONDS P50_NS P99_NS", SECONDS without what lies between the reads
-   reader crowd COUNT THREADS GROUPS FILE...
+   reader crowd COUNT THREADS ROUNDS GROUPS FILE...
        COUNT processes, each in a pid namespace and a cgroup of its own (every directory in the comma-separated list
-       GROUPS, with "/0", "/1" and so on added) and with THREADS threads, read every FILE once a second */
+       GROUPS, with "/0", "/1" and so on added) and with THREADS threads, read every FILE once a second, ROUNDS times */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -45,9 +45,10 @@ static u64 value_of(unsigned bucket)
     return (64ULL + bucket % 64) << (bucket / 64 - 1);
 }
 
+static char data[65536];
+
 static void read_once(const char *file, struct slot *slot)
 {
-    static char data[65536];
     u64 begin = now();
     int fd = open(file, O_RDONLY);
     if (fd < 0 || read(fd, data, sizeof data) < 0) {
@@ -68,6 +69,7 @@ static void once_each(const char *file, struct slot *slot, u64 end)
     while (now() < end) {
         pid_t child = fork();
         if (child == 0) {
+            memset(data, 0, sizeof data); /* a new process has none of its pages yet */
             read_once(file, slot);
             _exit(0);
         }
@@ -148,7 +150,7 @@ static void enter(char *groups, int number)
     }
 }
 
-static void member(int number, int threads, char **files)
+static void member(int number, int threads, int rounds, char **files)
 {
     pthread_attr_t small;
     pthread_t thread;
@@ -157,11 +159,12 @@ static void member(int number, int threads, char **files)
     for (int i = 1; i < threads; i++)
         pthread_create(&thread, &small, sleeping, 0);
     usleep(number % 100 * 10000); /* not all at once */
-    for (;;) {
+    while (rounds--) {
         for (char **file = files; *file; file++)
             read_once(*file, &slots[0]);
         sleep(1);
     }
+    sleeping(0);
 }
 
 int main(int argc, char **argv)
@@ -171,10 +174,10 @@ int main(int argc, char **argv)
         serve();
         return 0;
     }
-    if (argc < 6 || strcmp(argv[1], "crowd"))
+    if (argc < 7 || strcmp(argv[1], "crowd"))
         return 2;
     for (int i = 0; i < atoi(argv[2]); i++) {
-        enter(argv[4], i);
+        enter(argv[5], i);
         long child = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
         if (child < 0) {
             perror("clone");
@@ -182,7 +185,7 @@ int main(int argc, char **argv)
         }
         if (child == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            member(i, atoi(argv[3]), argv + 5);
+            member(i, atoi(argv[3]), atoi(argv[4]), argv + 6);
         }
     }
     puts("started");

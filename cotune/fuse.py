@@ -2,9 +2,10 @@
 
 trio costs pyfuse3 an ``epoll_ctl``, two ``epoll_wait`` and a task switch for every request. pyfuse3 looks its event
 loop up in the module attribute ``pyfuse3.trio``, which ``pyfuse3.asyncio.enable()`` itself replaces; :class:`OwnLoop`
-is put in the same place. It polls the FUSE descriptor, spins for a moment while requests follow each other closely and
-blocks otherwise, so that it needs no CPU when nobody reads. Work that may take long goes to a thread, and its request
-waits parked while others are served. :class:`TrioLoop` runs the same operations under trio.
+is put in the same place. It polls the FUSE descriptor, spins for a moment while that pays and blocks otherwise, so that
+it needs no CPU when nobody reads. Work that may take long goes to a thread, and its request waits parked while others
+are served. Operations that can answer at once are not even asked by pyfuse3: see :mod:`cotune.fuse_device`.
+:class:`TrioLoop` runs the same operations under trio, all of them through pyfuse3.
 
 pyfuse3 (the ``views`` extra) is imported only when a file system is served.
 """
@@ -24,12 +25,14 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cotune.errors import CotuneError, NotPermitted, Unsupported, UsageError
+from cotune.fuse_device import A_WHILE, IN_VAIN, NOT_AT_ALL, Device, Quick
 
 T = TypeVar("T")
 Task = Coroutine[Any, Any, Any]
 
-#: Seconds to look for the next request before blocking, and the gap between requests that makes it worth while.
-_SPIN, _BUSY_GAP = 20e-6, 1e-3
+#: Seconds to look for the next request before blocking. One that came in this time pays for so many looks in vain;
+#: after those, one wait in so many begins with a look again.
+_SPIN, _PATIENCE, _PROBE = 20e-6, 8, 64
 #: Requests that may wait for slow work at the same time, and the threads that do it.
 _MAX_PARKED, _THREADS = 64, 4
 #: Seconds. See OwnLoop._park.
@@ -51,6 +54,9 @@ class Loop(Protocol):
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """The result of ``function(*args)``, which may take long; other requests are served meanwhile."""
         ...
+
+    def invalidate(self, inode: int) -> None:
+        """Empty the page cache of an inode. Waits for pages that are being read. Raises OSError."""
 
 
 def require() -> None:
@@ -84,9 +90,14 @@ def serve(
     """
     import pyfuse3
 
+    device = None
     try:
-        pyfuse3.init(operations, mountpoint, options)  # type: ignore[arg-type]
-    except RuntimeError as error:
+        if isinstance(loop, OwnLoop) and isinstance(operations, Quick):
+            device = loop.device = Device(mountpoint, options, operations)
+        pyfuse3.init(operations, mountpoint if device is None else device.inner, options)  # type: ignore[arg-type]
+    except (OSError, RuntimeError) as error:
+        if device is not None:
+            device.close()
         raise NotPermitted(
             f"{mountpoint} cannot be mounted: {error}", "run as root, with /dev/fuse accessible"
         ) from None
@@ -97,7 +108,9 @@ def serve(
         gc.freeze()
         loop.run()
     finally:
-        pyfuse3.close(unmount=True)
+        pyfuse3.close(unmount=device is None)
+        if device is not None:
+            device.close()
 
 
 class TrioLoop:
@@ -117,6 +130,10 @@ class TrioLoop:
         import trio
 
         return await trio.to_thread.run_sync(function, *args)
+
+    def invalidate(self, inode: int) -> None:
+        """See :class:`Loop`."""
+        _invalidate(inode)
 
     async def _main(self) -> None:
         import pyfuse3
@@ -201,11 +218,14 @@ class OwnLoop:
         self._parked = 0
         self._error: BaseException | None = None
         self._closing = False
+        #: Where requests come from, unless pyfuse3 reads them itself.
+        self.device: Device | None = None
         self._fuse = select.poll()
         self._all = select.poll()
         self._fuse_fd = -1
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._last = 0.0
+        self._patience = _PATIENCE
+        self._waits = 0
         self._pool: ThreadPoolExecutor | None = None
 
     def run(self) -> None:
@@ -242,6 +262,10 @@ class OwnLoop:
         result: T = await _ask(_Call(lambda: function(*args)))
         return result
 
+    def invalidate(self, inode: int) -> None:
+        """See :class:`Loop`."""
+        (_invalidate if self.device is None else self.device.invalidate)(inode)
+
     def start(self, task: Task) -> None:
         """Run a worker."""
         self._workers += 1
@@ -266,27 +290,58 @@ class OwnLoop:
 
     @types.coroutine
     def _wait_readable(self, fd: int) -> Generator[_Wait, None, None]:
-        """Return when there is a request. While requests follow each other closely, the next one is spun for."""
+        """Return when there is a request for pyfuse3 at ``fd``; those that need not go there are answered meanwhile."""
         if self._fuse_fd < 0:
-            self._fuse_fd = fd
-            self._fuse.register(fd, select.POLLIN)
-            self._all.register(fd, select.POLLIN)
-        if self._closing:
-            raise _Closed
-        if not self._ready and not self._finished:
-            poll = self._fuse.poll
-            now = perf_counter()
-            end = now + _SPIN if now - self._last < _BUSY_GAP else 0.0
-            self._last = now
-            while True:
+            self._fuse_fd = fd if self.device is None else self.device.fd
+            self._fuse.register(self._fuse_fd, select.POLLIN)
+            self._all.register(self._fuse_fd, select.POLLIN)
+        if self.device is not None:
+            self.device.carry_back()
+        while not self._closing:
+            if self._ready or self._finished:
+                yield _REQUEST
+            elif self._take():
+                return
+        raise _Closed
+
+    def _take(self) -> bool:
+        """Wait for a request for pyfuse3; False when there is something else to do."""
+        if self.device is None:
+            return self._wait() != IN_VAIN
+        try:
+            request = self.device.serve(self._wait)
+        except OSError:
+            self._closing = True  # unmounted (ENODEV), or aborted
+            return False
+        if request is not None:
+            self.device.hand_over(request)
+        return request is not None
+
+    def _wait(self) -> int:
+        """Wait for a request, the end of slow work or a signal; how that was (cotune.fuse_device).
+
+        Where a caller answers from another CPU, looking for its next request for a moment is cheaper than to sleep and
+        be woken. Where it waits for this CPU, or does not come back, it is lost time.
+        """
+        if self._finished or self._closing:
+            return IN_VAIN
+        poll = self._fuse.poll
+        if poll(0):
+            return NOT_AT_ALL
+        self._waits += 1
+        if self._patience > 0 or self._waits % _PROBE == 0:
+            end = perf_counter() + _SPIN
+            while perf_counter() < end:
                 if poll(0):
-                    return
-                if perf_counter() >= end:
-                    break
-        yield _REQUEST
-        if self._closing:
-            raise _Closed
-        self._last = perf_counter()
+                    self._patience = _PATIENCE
+                    return A_WHILE
+            self._patience -= 1
+        waited = A_WHILE
+        for fd, _ in self._all.poll():
+            if fd == self._wake:
+                os.read(self._wake, 4096)
+                waited = IN_VAIN
+        return waited
 
     def _run(self, main: Task) -> None:
         self._ready.append((main, None))
@@ -335,6 +390,9 @@ class OwnLoop:
             self._error = self._error or error
             self._closing = True
             return True
+        finally:
+            if self.device is not None:
+                self.device.carry_back()
         if wish is _REQUEST:
             self._idle.append(task)
         elif wish is _WORKERS:
@@ -348,13 +406,13 @@ class OwnLoop:
     def _park(self, task: Task, call: _Call) -> None:
         """Start slow work. Its request waits; the worker's place is taken by another one.
 
-        pyfuse3 reads requests from a blocking descriptor with the interpreter lock held. When the caller of a pending
-        request is killed between our poll and that read, the read would wait and stop the threads, too. A timer
-        interrupts it while there are any.
+        Without a device of ours pyfuse3 reads requests from a blocking descriptor with the interpreter lock held. When
+        the caller of a pending request is killed between our poll and that read, the read would wait and stop the
+        threads, too. A timer interrupts it while there are any.
         """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, "slow")
-        if not self._parked:
+        if not self._parked and self.device is None:
             signal.setitimer(signal.ITIMER_REAL, _NUDGE, _NUDGE)
         self._parked += 1
         self._pool.submit(call.work).add_done_callback(lambda done: self._done(task, done))
@@ -370,6 +428,12 @@ class OwnLoop:
         self._parked -= 1
         if not self._parked:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _invalidate(inode: int) -> None:
+    import pyfuse3
+
+    pyfuse3.invalidate_inode(pyfuse3.InodeT(inode))
 
 
 @types.coroutine

@@ -13,7 +13,8 @@ import fcntl
 import os
 import resource
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from time import monotonic
+from typing import Generic, TypeVar
 
 from cotune.host.cgroups import CgroupLayout, Hierarchy
 from viewfs.types import Container, Policy
@@ -24,6 +25,8 @@ V = TypeVar("V")
 #: include/uapi/linux/nsfs.h, Linux 6.12: _IOR(0xb7, 0x7, int), the process of a namespace by its number in there.
 _NS_GET_TGID_FROM_PIDNS = 0x8004B707
 _CALLERS, _PATHS = 1024, 4096
+#: Seconds in which nobody starts as many processes as it takes until a number is given out again.
+SURE = 0.001
 #: Last components of an init's cgroup that lie below the container's own group: systemd puts itself into init.scope,
 #: podman its processes into container or libpod-payload, and the limits are above.
 _BELOW = ("init.scope", "libpod-payload", "container")
@@ -37,6 +40,10 @@ class Gone(ProcessLookupError):
 
 class NotFoundYet(LookupError):
     """The first process of a namespace has to be searched in all of /proc; that takes a thread."""
+
+    def __init__(self, space: int) -> None:
+        super().__init__(space)
+        self.space = space
 
 
 class Kept(Generic[K, V]):
@@ -73,14 +80,42 @@ class Kept(Generic[K, V]):
             self.drop(key)
 
 
-class Process:
+class _Checked:
+    """A descriptor that fails once the very process or thread it was opened for is gone."""
+
+    __slots__ = ("_checked", "_file")
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError."""
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._checked = monotonic()
+
+    def alive(self) -> bool:
+        """Whether it is still there. After a moment's grace: the kernel uses a number again only after all others."""
+        now = monotonic()
+        if now - self._checked > SURE:
+            try:
+                os.pread(self._file, 1, 0)
+            except OSError:
+                return False
+            self._checked = now
+        return True
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._file)
+
+
+class Process(_Checked):
     """A process known by its number; :meth:`cgroup` and :meth:`alive` tell whether it is still that one."""
+
+    __slots__ = ("pid", "starttime")
 
     def __init__(self, pid: int) -> None:
         """Raises Gone."""
         try:
             self.pid = pid
-            self._cgroup = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+            super().__init__(f"/proc/{pid}/cgroup")
         except OSError as error:
             raise Gone(error.errno, f"process {pid} has ended") from None
         try:
@@ -92,34 +127,31 @@ class Process:
     def cgroup(self) -> str:
         """The text of its /proc/PID/cgroup. Raises Gone."""
         try:
-            return os.pread(self._cgroup, 65536, 0).decode("utf-8", "surrogateescape")
+            return os.pread(self._file, 65536, 0).decode("utf-8", "surrogateescape")
         except OSError as error:
             raise Gone(error.errno, f"process {self.pid} has ended") from None
 
-    def alive(self) -> bool:
-        """Whether it has not been reaped yet."""
+
+class Caller(_Checked):
+    """A thread that asks, with its start time, its process, and its pid namespace (inode).
+
+    ``token`` stands for the process among all that ever asked.
+    """
+
+    __slots__ = ("space", "starttime", "tgid", "tid", "token")
+
+    def __init__(self, tid: int) -> None:
+        """Raises OSError."""
+        super().__init__(f"/proc/{tid}/comm")
+        self.tid = tid
         try:
-            os.pread(self._cgroup, 1, 0)
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._cgroup)
-
-
-class Caller(NamedTuple):
-    """A thread that asks: its process, its pid namespace (inode), and a descriptor that fails when it is gone."""
-
-    tgid: int
-    space: int
-    check: int
-    token: int
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.check)
+            self.tgid = int(_field(read_status(tid), "Tgid")[0])
+            self.space = space_of(tid)
+            self.starttime = start_time(tid)
+        except BaseException:
+            self.close()
+            raise
+        self.token = 0
 
 
 class Callers:
@@ -127,56 +159,61 @@ class Callers:
 
     def __init__(self) -> None:
         self.own_space = os.stat("/proc/self/ns/pid").st_ino
-        self._threads: Kept[int, Caller] = Kept(file_room(8, _CALLERS), Caller.close)
+        self._threads: Kept[int, Caller] = Kept(file_room(32, _CALLERS), Caller.close)
         self._processes: Kept[tuple[int, int], int] = Kept(4 * _CALLERS)
-        self._spaces: Kept[int, Process] = Kept(file_room(8, _CALLERS), Process.close)
+        self._spaces: Kept[int, Process] = Kept(file_room(32, _CALLERS), Process.close)
         self._tokens = 0
+
+    def known(self, tid: int) -> Caller | None:
+        """The caller behind a thread id, if it has been asked for before."""
+        known = self._threads.get(tid)
+        if known is not None and not known.alive():
+            self._threads.drop(tid)
+            return None
+        return known
 
     def caller(self, tid: int) -> Caller:
         """The caller behind a thread id. Raises Gone."""
-        known = self._threads.get(tid)
+        known = self.known(tid)
         if known is not None:
-            try:
-                os.pread(known.check, 1, 0)
-                return known
-            except OSError:
-                self._threads.drop(tid)
+            return known
         try:
-            return self._threads.put(tid, self._new(tid))
+            caller = Caller(tid)
+            started = caller.starttime if tid == caller.tgid else start_time(caller.tgid)
         except OSError as error:
             raise Gone(error.errno, f"thread {tid} has ended") from None
-
-    def _new(self, tid: int) -> Caller:
-        check = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            tgid = int(_field(read_status(tid), "Tgid")[0])
-            space = os.stat(f"/proc/{tid}/ns/pid").st_ino
-            key = (tgid, start_time(tgid))
-        except BaseException:
-            os.close(check)
-            raise
+        key = (caller.tgid, started)
         token = self._processes.get(key)
         if token is None:
             self._tokens += 1
             token = self._processes.put(key, self._tokens)
-        return Caller(tgid, space, check, token)
+        caller.token = token
+        return self._threads.put(tid, caller)
+
+    def init_of(self, tid: int) -> Process | None:
+        """:meth:`init` for a thread that waits for our answer, so that its number is its own."""
+        known = self.known(tid)
+        space = space_of(tid) if known is None else known.space
+        return None if space == self.own_space else self._first(space, tid)
 
     def init(self, caller: Caller) -> Process | None:
         """The first process of the caller's pid namespace; None for the host's own.
 
         Raises Gone, and NotFoundYet when :meth:`search` has to be called, in a thread.
         """
-        if caller.space == self.own_space:
-            return None
-        known = self._spaces.get(caller.space)
+        return None if caller.space == self.own_space else self._first(caller.space, caller.tgid)
+
+    def _first(self, space: int, pid: int) -> Process:
+        """The first process of the namespace that ``pid`` is in."""
+        known = self._spaces.get(space)
         if known is not None:
             if known.alive():
                 return known
-            self._spaces.drop(caller.space)
-        pid = _ask_namespace(caller.tgid) or _climb(caller.tgid, caller.space)
-        if not pid:
-            raise NotFoundYet
-        return self.learn(caller.space, pid)
+            self._spaces.drop(space)
+        found = _ask_namespace(pid) or _climb(pid, space)
+        if not found:
+            raise NotFoundYet(space)
+        return self.learn(space, found)
 
     def learn(self, space: int, pid: int) -> Process:
         """Keep the first process of a namespace. Raises Gone."""
@@ -229,18 +266,22 @@ def still_runs(pid: int, starttime: int) -> bool:
 
 def _stat_fields(pid: int) -> list[bytes]:
     """/proc/PID/stat from field 3, the state, on. The name before it may hold blanks and brackets."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()
-    except OSError as error:
-        raise Gone(error.errno, f"process {pid} has ended") from None
+    return _read(pid, "stat").rpartition(b")")[2].split()
 
 
 def read_status(pid: int) -> list[str]:
     """The lines of /proc/PID/status. Raises Gone."""
+    return _read(pid, "status").decode(errors="replace").splitlines()
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A short file of a process. Raises Gone."""
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            return file.read().splitlines()
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 65536)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise Gone(error.errno, f"process {pid} has ended") from None
 

@@ -12,17 +12,20 @@ import errno
 import logging
 import os
 import stat
-import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
+from time import monotonic, time_ns
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import pyfuse3
 
 from cotune.fuse import Loop
-from viewfs.container import Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
-from viewfs.handles import Handles
+from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, Attributes
+from viewfs.container import SURE, Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
+from viewfs.habits import HabitBook
+from viewfs.handles import File, Habits, Handles
 from viewfs.subjects import ContainerSubject, HostSubject, Subjects
 from viewfs.tree import CALLER, CPUS, GROUPS, PROCESSES, Node, Scope, Tree, join
 
@@ -31,9 +34,10 @@ T = TypeVar("T")
 
 _log = logging.getLogger("viewfs")
 #: Seconds the kernel may keep names that are the same for everybody, and attributes.
-_KEEP, _ATTRIBUTES = 1000.0, 1.0
+_KEEP, _ATTRIBUTES = 1000, 1
 #: Size of a file before anybody asks: sendfile(2) reads no further than that, and stops at the true end (Linux 6.5).
 _UNKNOWN = 1 << 20
+_LANES = 1024
 #: The entries of the root directory beside those of the caller tree.
 _TOP = {"cgroup": GROUPS, "pid": PROCESSES}
 
@@ -43,6 +47,15 @@ class _Listing(NamedTuple):
 
     node: Node
     names: list[str]
+
+
+class _Lane(NamedTuple):
+    """A file, whose figures it shows to a thread, and the habits of that, all of which is sure until a moment later."""
+
+    file: File
+    subject: HostSubject | ContainerSubject
+    habits: Habits
+    until: float
 
 
 def _guarded(operation: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -78,10 +91,15 @@ class ViewFs(pyfuse3.Operations):
         self._groups = groups
         self._callers = callers
         self._subjects = subjects
-        self._handles = Handles(window, time.monotonic, self._invalidate)
+        self._habits = HabitBook(callers)
+        self._publisher = ThreadPoolExecutor(1, "publish")
+        self._handles = Handles(window, monotonic, self._invalidate, self._publisher.submit)
+        # for cotune.fuse_device, like what ends in _now below: none of it waits
+        self.read_now, self.release_now = self._handles.read, self._handles.release
+        self._lanes: dict[tuple[int, int], _Lane] = {}
         self._listings: dict[int, _Listing] = {}
         self._last_listing = 0
-        self._born = time.time_ns()
+        self._born = time_ns()
 
     # ---- who asks -------------------------------------------------------------------------------------------------
 
@@ -89,23 +107,32 @@ class ViewFs(pyfuse3.Operations):
         """The first process of the caller's container, None for the host. Raises Gone."""
         try:
             return self._callers.init(caller)
-        except NotFoundYet:
-            pid = await self._loop.in_thread(search, caller.space)
-            return self._callers.learn(caller.space, pid)
+        except NotFoundYet as missing:
+            return await self._search(missing.space)
 
-    async def _asking(self, caller: Caller) -> HostSubject | ContainerSubject:
-        process = await self._init(caller)
-        return self._subjects.host if process is None else self._subjects.of_process(process)
+    async def _search(self, space: int) -> Process:
+        return self._callers.learn(space, await self._loop.in_thread(search, space))
 
-    async def _subject(self, scope: Scope, caller: Caller) -> HostSubject | ContainerSubject:
-        """Whose figures a part of the mount shows. Raises OSError."""
-        if scope is CALLER:
-            return await self._asking(caller)
+    def _subject_now(self, scope: Scope, tid: int) -> HostSubject | ContainerSubject:
+        """Whose figures a part of the mount shows to a thread that asks. Raises OSError, and NotFoundYet."""
         if scope.kind == "cgroup":
             return self._subjects.of_group(scope.group)
-        if start_time(scope.pid) != scope.starttime:
-            raise Gone(errno.ESRCH, f"process {scope.pid} is another one now")
-        return await self._asking(self._callers.caller(scope.pid))
+        if scope is CALLER:
+            process = self._callers.init_of(tid)
+        else:
+            member = self._callers.caller(scope.pid)
+            if member.starttime != scope.starttime:
+                raise Gone(errno.ESRCH, f"process {scope.pid} is another one now")
+            process = self._callers.init(member)
+        return self._subjects.host if process is None else self._subjects.of_process(process)
+
+    async def _subject(self, scope: Scope, tid: int) -> HostSubject | ContainerSubject:
+        """Likewise, with the search for a first process. Raises OSError."""
+        try:
+            return self._subject_now(scope, tid)
+        except NotFoundYet as missing:
+            process = await self._search(missing.space)
+        return self._subjects.of_process(process)
 
     async def _may_enter(self, scope: Scope, caller: Caller, through: bool) -> bool:
         """Whether a caller may see a container's part of the mount; ``through``: or pass it on the way to its own."""
@@ -170,7 +197,7 @@ class ViewFs(pyfuse3.Operations):
         number = node.path.removeprefix(f"{CPUS}/cpu")
         if number == node.path or not number.isdecimal():
             return True
-        subject = await self._subject(node.scope, caller)
+        subject = await self._subject(node.scope, caller.tid)
         return isinstance(subject, HostSubject) or int(number) in subject.cpu_directories()
 
     async def _names(self, node: Node, caller: Caller) -> list[str]:
@@ -190,7 +217,7 @@ class ViewFs(pyfuse3.Operations):
 
     # ---- attributes -----------------------------------------------------------------------------------------------
 
-    def _attributes(self, node: Node, size: int, keep: float = _ATTRIBUTES) -> pyfuse3.EntryAttributes:
+    def _attributes(self, node: Node, size: int, keep: int = _ATTRIBUTES) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = pyfuse3.InodeT(node.inode)
         entry.st_mode = pyfuse3.ModeT(node.mode)
@@ -216,13 +243,26 @@ class ViewFs(pyfuse3.Operations):
         cached = node.file.cached
         return self._attributes(node, len(cached.data) if cached else _UNKNOWN, keep=0)
 
+    def getattr_now(self, inode: int, thread: int) -> Attributes | None:
+        """The attributes of a file that is a view; None for everything else. Raises OSError."""
+        node = self._tree.node(inode)
+        if node.host or not stat.S_ISREG(node.mode):
+            return None
+        try:
+            size = self._handles.size(node.file, self._subject_now(node.scope, thread))
+        except NotFoundYet:
+            return None
+        except Gone:
+            raise OSError(errno.ENOENT, "gone") from None
+        return Attributes(node.mode, size, self._born, _ATTRIBUTES)
+
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Attributes; the size is that of the caller's view."""
         node = self._tree.node(inode)
         if not stat.S_ISREG(node.mode):
             return self._attributes(node, 0)
-        subject = self._subjects.host if node.host else await self._subject(node.scope, self._callers.caller(ctx.pid))
+        subject = self._subjects.host if node.host else await self._subject(node.scope, ctx.pid)
         try:
             size = self._handles.size(node.file, subject)
         except PermissionError:
@@ -268,7 +308,7 @@ class ViewFs(pyfuse3.Operations):
         return self._last_listing
 
     async def _seen_cpus(self, node: Node, names: list[str], caller: Caller) -> list[str]:
-        subject = await self._subject(node.scope, caller)
+        subject = await self._subject(node.scope, caller.tid)
         if isinstance(subject, HostSubject):
             return names
         seen = subject.cpu_directories()
@@ -298,38 +338,59 @@ class ViewFs(pyfuse3.Operations):
 
     # ---- files ----------------------------------------------------------------------------------------------------
 
+    def open_now(self, inode: int, flags: int, thread: int) -> tuple[int, int] | None:
+        """Open a file for reading; None when that takes longer. Raises OSError."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EROFS, "read-only")
+        lane = self._lanes.get((inode, thread))
+        try:
+            if lane is None or monotonic() >= lane.until:
+                lane = self._lane(inode, thread)
+            number, direct = self._handles.open(lane.file, lane.subject, lane.habits)
+        except NotFoundYet:
+            return None
+        except Gone:
+            raise OSError(errno.ENOENT, "gone") from None
+        return number, _open_flags(lane.file) if direct else FOPEN_KEEP_CACHE
+
+    def _lane(self, inode: int, thread: int) -> _Lane:
+        """What is needed to open a file. Raises OSError, and NotFoundYet."""
+        if len(self._lanes) >= _LANES:
+            self._lanes.clear()
+        node = self._tree.node(inode)
+        subject = self._subjects.host if node.host else self._subject_now(node.scope, thread)
+        lane = _Lane(node.file, subject, self._habits.of(thread), monotonic() + SURE)
+        self._lanes[inode, thread] = lane
+        return lane
+
     @_guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file for reading."""
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise pyfuse3.FUSEError(errno.EROFS)
         node = self._tree.node(inode)
-        caller = self._callers.caller(ctx.pid)
-        subject = self._subjects.host if node.host else await self._subject(node.scope, caller)
-        number, direct = await self._handles.open(node.file, subject, caller.token)
-        # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
-        keep = not direct or node.file.cached_handles > 0
+        subject = self._subjects.host if node.host else await self._subject(node.scope, ctx.pid)
+        number, direct = self._handles.open(node.file, subject, self._habits.of(ctx.pid))
+        keep = not direct or bool(_open_flags(node.file) & FOPEN_KEEP_CACHE)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=keep)
 
+    @_guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Part of a file; see :mod:`viewfs.handles`."""
-        try:
-            return self._handles.read(fh, off, size)
-        except OSError as error:
-            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
-        except Exception:
-            _log.exception("read failed")
-            raise pyfuse3.FUSEError(errno.EIO) from None
+        return self._handles.read(fh, off, size)
 
     @_guarded
     async def release(self, fh: int) -> None:
         """Close a file."""
         self._handles.release(fh)
 
-    async def _invalidate(self, inode: int, may_wait: bool) -> None:
+    def _invalidate(self, inode: int) -> None:
         # the kernel may have no such inode in its cache: nothing to invalidate then
         with suppress(FileNotFoundError):
-            if may_wait:
-                await self._loop.in_thread(pyfuse3.invalidate_inode, inode)
-            else:
-                pyfuse3.invalidate_inode(pyfuse3.InodeT(inode))
+            self._loop.invalidate(inode)
+
+
+def _open_flags(file: File) -> int:
+    """FOPEN_* of a direct handle."""
+    # sendfile(2) goes through the page cache in any case; what an earlier one left there is of another time
+    return FOPEN_DIRECT_IO | (FOPEN_KEEP_CACHE if file.cached_handles else 0)

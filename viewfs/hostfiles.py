@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from cotune.units import parse_cpulist
+from viewfs.kept import pread_all
 from viewfs.views import cpuinfo, meminfo, stat
 from viewfs.views.records import HostMeminfo, HostStat
 
@@ -17,6 +19,7 @@ T = TypeVar("T")
 FRESH = 0.05
 #: cpuinfo asks every CPU for its frequency, and only that changes.
 _FRESH_CPUINFO = 2.0
+_FRESH_PRESENT = 5.0
 _CHUNK = 65536
 _CPU = "sys/devices/system/cpu"
 
@@ -54,8 +57,8 @@ class Host:
         return self._cached(f"{_CPU}/online", _numbers, self.fresh)
 
     def present(self) -> tuple[int, ...]:
-        """The CPUs that are plugged in."""
-        return self._cached(f"{_CPU}/present", _numbers, self.fresh)
+        """The CPUs that are plugged in, which takes hands, or a hypervisor."""
+        return self._cached(f"{_CPU}/present", _numbers, _FRESH_PRESENT)
 
     def kernel_view(self) -> bool:
         """Whether the kernel has container views of its own and they are on (ANCK: kernel.rich_container_enable)."""
@@ -90,6 +93,8 @@ class Host:
         fd = self._files.get(name)
         if fd is None:
             fd = self._files[name] = os.open(os.path.join(self.root, name), os.O_RDONLY | os.O_CLOEXEC)
+        if name.startswith("sys/"):
+            return pread_all(fd)
         parts: list[bytes] = []
         offset = 0
         # long files of /proc come in pages, so only an empty read is the end
@@ -103,5 +108,6 @@ def _same(data: bytes) -> bytes:
     return data
 
 
+@lru_cache(64)
 def _numbers(data: bytes) -> tuple[int, ...]:
     return tuple(sorted(parse_cpulist(data.decode())))

@@ -6,6 +6,9 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from cotune.units import parse_cpulist
 
 #: A kernfs read delivers a whole file if it fits; few do not fit into this.
 _BUFFER = 16384
@@ -111,6 +114,12 @@ def ancestors(directory: str) -> Iterator[str]:
             return
         yield directory
         directory = above
+
+
+@lru_cache(256)
+def cpu_numbers(text: str) -> frozenset[int]:
+    """The CPUs of a list as the kernel prints it; containers have few different ones."""
+    return frozenset(parse_cpulist(text))
 
 
 def pairs(data: bytes) -> dict[bytes, int]:

@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from viewfs.tasks import Counter, Counts, Tally, TaskCounter
 from viewfs.types import Container
@@ -31,6 +32,8 @@ FIXED_1 = 1 << FSHIFT
 EXP = (1884, 2014, 2037)
 #: Seconds between two samples (LOAD_FREQ).
 STEP = 5.0
+#: Seconds a step may be late, so that one awakening serves several containers.
+SLACK = 0.2
 #: What counting one container may cost, as a fraction of one CPU.
 SHARE = 0.01
 #: Seconds for which counts answer further reads without counting again.
@@ -40,7 +43,7 @@ QUICK = 0.002
 #: Seconds without a read after which a container is sampled no more: when the longest average has largely forgotten.
 KEEP = 1800.0
 #: Hierarchies in which to look for a container's threads; one in which it has a group of its own wins.
-_PREFERRED = ("cpu", "cpuacct", "pids", "memory")
+_PREFERRED = ("cpuacct", "cpu", "pids", "memory")
 
 Averages = tuple[int, int, int]
 
@@ -89,7 +92,10 @@ def age(container: Container) -> float:
 class _Sampled:
     """A container under way: its averages, when its next step is, and what the last count took."""
 
-    __slots__ = ("busy", "cost", "counted", "counts", "directory", "due", "inode", "last", "loads", "read", "tally")
+    __slots__ = (
+        *("busy", "cost", "counted", "counts", "directory", "due", "inode", "last_pid", "loads", "newest", "read"),
+        "tally",
+    )
 
     def __init__(self, directory: str, inode: int, tally: Tally, now: float) -> None:
         self.directory = directory
@@ -97,13 +103,14 @@ class _Sampled:
         #: Held while counting: the sampler and a reader may want to at the same time.
         self.busy = threading.Lock()
         self.inode = inode
-        self.last = 0
         self.loads: Averages = (0, 0, 0)
         self.due = now
         self.read = now
         self.counted = now
         self.cost = 0.0
         self.counts = Counts(0, 0, 0, 0)
+        #: the newest thread in our numbers, and as its own namespace numbers it
+        self.newest = self.last_pid = 0
 
 
 class Sampler:
@@ -148,9 +155,11 @@ class Sampler:
         group.read = now
         one, five, fifteen = map(shown, group.loads)
         counts = group.counts
-        # one that has ended since tells nothing any more
-        group.last = (self._counter.inner_pid(counts.newest) if counts.newest else 0) or group.last
-        return Load(one, five, fifteen, counts.running, counts.total, group.last)
+        if counts.newest != group.newest:
+            group.newest = counts.newest
+            # one that has ended since tells nothing any more
+            group.last_pid = (self._counter.inner_pid(counts.newest) if counts.newest else 0) or group.last_pid
+        return Load(one, five, fifteen, counts.running, counts.total, group.last_pid)
 
     def run_due(self) -> None:
         """Take the steps that are due."""
@@ -194,7 +203,7 @@ class Sampler:
                     return
                 wait = self._queue[0][0] - self._clock() if self._queue else None
                 if wait is None or wait > 0:
-                    self._changed.wait(wait)
+                    self._changed.wait(None if wait is None else max(wait, SLACK))
 
     def _begin(self, container: Container, directory: str, inode: int, now: float) -> _Sampled:
         group = _Sampled(directory, inode, self._counter.open(directory), now)
@@ -250,4 +259,10 @@ def group_directory(container: Container) -> str:
     keys = [key for key in _PREFERRED if key in found] + [key for key in found if key not in _PREFERRED]
     directories = list(dict.fromkeys(found[key] for key in keys))
     # a hierarchy in which it sits in the root group would count the whole host
-    return next((path for path in directories if not os.path.ismount(path)), directories[0])
+    return next((path for path in directories if not _is_mount(path)), directories[0])
+
+
+@lru_cache(4096)
+def _is_mount(path: str) -> bool:
+    """Whether a hierarchy is mounted there; they stay where they are as long as the service runs."""
+    return os.path.ismount(path)

@@ -33,6 +33,10 @@ DEFAULT_MOUNT = "/run/cotune/views"
 WINDOW = 0.05
 
 
+#: Files it may have open, as its unit says.
+_FILES = 524288
+
+
 class Record(NamedTuple):
     """A service that was started: where it is mounted, its process with start time, and its event loop.
 
@@ -198,6 +202,9 @@ def _serve(
 def _raise_file_limit() -> None:
     """Each container keeps a few dozen files open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # without CAP_SYS_RESOURCE, or above fs.nr_open
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, _FILES),) * 2)
+        return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

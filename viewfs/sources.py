@@ -72,6 +72,7 @@ class Sources:
         self._own_host = host is None
         self._load = load
         self._init: Folder | None = None
+        self._offset, self._offset_until = 0, 0.0
 
     def cpus(self) -> Cpus:
         """What limits the CPUs."""
@@ -115,9 +116,13 @@ class Sources:
         """Boot time offset of the container's time namespace in seconds."""
         if not self.container.init_pid:
             return 0
-        if self._init is None:
-            self._init = Folder(f"{self.host.root}/proc/{self.container.init_pid}", marker="stat")
-        return boot_offset(self._init.read("timens_offsets") or b"")
+        now = time.monotonic()
+        if now >= self._offset_until:
+            if self._init is None:
+                self._init = Folder(f"{self.host.root}/proc/{self.container.init_pid}", marker="stat")
+            self._offset = boot_offset(self._init.read("timens_offsets") or b"")
+            self._offset_until = now + self.host.fresh
+        return self._offset
 
     def swap(self, memory: Memory | None) -> Swap | None:
         """Swap, None where it is not counted by group."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cotune.units import parse_cpulist
-from viewfs.kept import Folder, ancestors, pairs
+from viewfs.kept import Folder, ancestors, cpu_numbers, pairs
 from viewfs.sources_v2 import memory_levels
 from viewfs.views.records import TICKS, Busy, Disk, DiskSum, GroupTimes, Memory, Swap, SwapLevel
 
@@ -67,7 +66,7 @@ class GroupV1:
             wanted = (level.read("cpuset.cpus") or b"").decode().strip()
             effective = (level.read("cpuset.effective_cpus") or b"").decode().strip() or wanted
             if inforce is None and effective:
-                inforce = parse_cpulist(effective)
+                inforce = cpu_numbers(effective)
             if wanted:
                 return inforce, wanted
         return inforce, ""
@@ -179,8 +178,11 @@ def _limit(folder: Folder, name: str) -> int | None:
 
 
 def _quota(folder: Folder) -> tuple[int, int] | None:
-    quota, period = folder.number("cpu.cfs_quota_us"), folder.number("cpu.cfs_period_us")
-    return None if quota is None or quota <= 0 or not period else (quota, period)
+    quota = folder.number("cpu.cfs_quota_us")
+    if quota is None or quota <= 0:
+        return None
+    period = folder.number("cpu.cfs_period_us")
+    return (quota, period) if period else None
 
 
 def _stat(data: bytes) -> dict[bytes, int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cotune.units import parse_cpulist
-from viewfs.kept import Folder, ancestors, pairs
+from viewfs.kept import Folder, ancestors, cpu_numbers, pairs
 from viewfs.views.records import Busy, Disk, DiskSum, GroupTimes, Memory, MemoryLevel, Swap, SwapLevel
 
 _US = 1e6  # in a second
@@ -23,7 +22,7 @@ class GroupV2:
         for level in self._levels:
             data = level.read("cpuset.cpus.effective")
             if inforce is None and data is not None:
-                inforce = parse_cpulist(data.decode())
+                inforce = cpu_numbers(data.decode())
             for text in (level.read("cpuset.cpus"), data):
                 if text and text.strip():
                     return inforce, text.decode().strip()

@@ -35,6 +35,8 @@ STATIC = tuple(f"/{path}" for path, view in VIEWS.items() if view.static)
 #: Seconds that the files of a group without a container stay: a runtime needs some time to make it.
 GRACE = 60.0
 _RECORD = "container.json"
+#: Every so many looks a container that is known is searched again.
+_SELDOM = 10
 #: The period of a quota that an OCI configuration leaves out, in microseconds (cpu.cfs_period_us).
 _PERIOD = 100_000
 
@@ -80,6 +82,8 @@ class StaticFiles:
         self._groups = Groups(read_layout(RealKernel()), self._policy_of)
         self._host = Host()
         self._open: dict[Path, _Kept] = {}
+        self._owners: dict[Path, Owner] = {}
+        self._looks = 0
 
     def of_process(self, pid: int) -> Path:
         """The directory with the files of the container a process belongs to, made and up to date.
@@ -115,11 +119,14 @@ class StaticFiles:
 
         A change is written when two looks agree: a runtime makes a group first and sets its limits then.
         """
+        self._looks += 1
         entries = self._entries()
         for directory in self._open.keys() - entries.keys():
             self._close(directory)
         for directory, owner in entries.items():
-            container = self._find(owner)
+            kept = self._open.get(directory)
+            # its limits tell when its group is gone; whether it is in another one by now, only the search
+            container = kept.container if kept and self._looks % _SELDOM else self._find(owner)
             if container is not None:
                 self._update(directory, container)
             elif owner.pid or time.time() - (directory / _RECORD).stat().st_mtime > GRACE:
@@ -152,11 +159,18 @@ class StaticFiles:
         return directory
 
     def _entries(self) -> dict[Path, Owner]:
-        found = {}
-        for record in self.root.glob(f"*/{_RECORD}"):
+        """The directories there are; their owners never change."""
+        names: set[str] = set()
+        with suppress(OSError):
+            names.update(os.listdir(self.root))
+        known = {directory.name: directory for directory in self._owners}
+        for name in known.keys() - names:
+            del self._owners[known[name]]
+        for name in names - known.keys():
             with suppress(OSError, ValueError, TypeError):
-                found[record.parent] = Owner(*json.loads(record.read_text(encoding="utf-8")))
-        return found
+                record = json.loads((self.root / name / _RECORD).read_text(encoding="utf-8"))
+                self._owners[self.root / name] = Owner(*record)
+        return self._owners
 
     def _find(self, owner: Owner) -> Container | None:
         if not owner.pid:

@@ -17,8 +17,10 @@ from viewfs.views import cpu_directories, find_view
 T = TypeVar("T")
 Load = Callable[[Container], tuple[float, float, float, int, int, int]]
 
-#: Containers whose files are kept open, about 32 each; seconds after which an init's cgroup is looked at again.
-_SUBJECTS, _FILES, _RECHECK = 1024, 32, 0.1
+#: Containers whose files are kept open, about 30 each, three quarters of all there may be.
+_SUBJECTS, _FILES = 1024, 30
+#: Seconds after which the cgroup of a first process is looked at again.
+_RECHECK = 0.1
 #: Seconds after its start until which nothing of a container is kept, and ticks a second of start times.
 _SETTLES, _HZ = 2.0, os.sysconf("SC_CLK_TCK")
 #: Seconds that a file of the host's, which is no view, is shown unchanged.
@@ -138,14 +140,14 @@ class Subjects:
         self._groups = groups
         self._host = host
         self._load = load
-        room = file_room(4 * _FILES, _SUBJECTS)
-        self._by_process: Kept[tuple[int, int], ContainerSubject] = Kept(room, ContainerSubject.close)
-        self._by_group: Kept[str, ContainerSubject] = Kept(room, ContainerSubject.close)
+        room = file_room(_FILES * 4 // 3, _SUBJECTS)
+        #: by first process (its number and start time) and by group
+        self._known: Kept[tuple[int, int] | str, ContainerSubject] = Kept(room, ContainerSubject.close)
 
     def of_process(self, process: Process) -> ContainerSubject:
         """The container whose first process this is. Raises OSError."""
         key = (process.pid, process.starttime)
-        subject = self._by_process.get(key)
+        subject = self._known.get(key)
         now = monotonic()
         if subject is not None and now - subject.checked < _RECHECK:
             return subject
@@ -154,23 +156,22 @@ class Subjects:
             subject.checked = now
             return subject
         made = ContainerSubject(key, lambda: _again(self._groups, process), container, self._host, self._load)
-        return self._by_process.put(key, made)
+        return self._known.put(key, made)
 
     def of_group(self, path: str) -> ContainerSubject:
         """The container whose group this is. Raises OSError, ENOENT when there is none."""
-        subject = self._by_group.get(path)
+        subject = self._known.get(path)
         if subject is not None:
             return subject
         container = self._groups.of_path(path)
         if container is None:
             raise OSError(errno.ENOENT, f"no cgroup {path}")
         made = ContainerSubject(path, lambda: self._groups.of_path(path), container, self._host, self._load)
-        return self._by_group.put(path, made)
+        return self._known.put(path, made)
 
     def close(self) -> None:
         """Close all sources."""
-        self._by_process.clear()
-        self._by_group.clear()
+        self._known.clear()
 
 
 def _again(groups: Groups, process: Process) -> Container | None:

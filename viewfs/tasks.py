@@ -2,7 +2,7 @@
 
 A container is a cgroup and all groups below it. On version 1 the kernel counts the threads of each group by state
 (:mod:`viewfs.taskstats`); elsewhere, and where that answer does not account for every thread, the state of each thread
-is read.
+is read. Nothing is counted again in a group that has used no CPU time since, with threads in the same states.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from viewfs.taskstats import GroupStats, Taskstats
 
 #: What list of threads a group has: version 1, version 2.
 _LISTS = ("tasks", "cgroup.threads")
+#: CPU time of a group and those below it in ns: version 1, controller cpuacct.
+_USAGE = "cpuacct.usage"
 #: errno of reading a group or thread that is gone.
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
 #: Bytes of a stat file that hold the state: the name before it is of 15 bytes, 63 for a kernel worker.
@@ -65,11 +67,11 @@ class TaskCounter:
     """The :class:`Counter` of the running kernel.
 
     ``taskstats=False`` never asks the kernel for counts and reads states only. ``room`` is how many files of threads
-    may stay open, by default half of the descriptors this process may have: reading a kept one costs half as much.
+    may stay open, by default a sixteenth of those this process may have: reading a kept one costs half as much.
     """
 
     def __init__(self, taskstats: bool = True, room: int | None = None) -> None:
-        self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 if room is None else room
+        self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16 if room is None else room
         self._taskstats: Taskstats | None = None
         if taskstats:
             with contextlib.suppress(OSError):
@@ -91,6 +93,11 @@ class TaskCounter:
         words = rest.split(b"\n", 1)[0].split()
         return int(words[-1]) if found and words else 0
 
+    @property
+    def asks(self) -> bool:
+        """Whether the kernel is asked for counts."""
+        return self._taskstats is not None
+
     def ask(self, group: int) -> GroupStats | None:
         """The kernel's counts of the group an open directory is, None where it gives none."""
         if self._taskstats is None:
@@ -99,7 +106,7 @@ class TaskCounter:
             return self._taskstats.read(group)
         except OSError as error:
             # EINVAL is a version 2 group and ENOENT one that just went; anything else will not get better
-            if error.errno not in (errno.EINVAL, *_GONE, errno.ETIMEDOUT):
+            if error.errno not in (errno.EINVAL, *_GONE, errno.EAGAIN):
                 self.close()
             return None
 
@@ -111,22 +118,55 @@ class TaskTally:
         self._counter = counter
         self._directory = directory
         self._kept: dict[bytes, int] = {}
+        #: descriptors of the group and its CPU time; what was seen with the counts
+        self._glanced: list[int] = []
+        self._seen: tuple[bytes, GroupStats] | None = None
+        self._counts = Counts(0, 0, 0, 0)
 
     def close(self) -> None:
         """Close the kept files."""
         self._forget(list(self._kept))
+        while self._glanced:
+            os.close(self._glanced.pop())
 
     def count(self) -> Counts:
         """Count the threads of the group and all groups below it. Raises FileNotFoundError when the group is gone."""
+        seen = self._glance()
+        if seen is None or seen != self._seen:
+            # a group without others below is open already
+            groups = _subtree(self._directory) if seen is None else [(self._directory, self._glanced[0])]
+            self._counts, self._seen = self._count(groups, None if seen is None else seen[1]), seen
+        return self._counts
+
+    def _glance(self) -> tuple[bytes, GroupStats] | None:
+        """What does not change while no thread runs, comes or goes; None where the kernel has no such figures.
+
+        Threads that nobody lets run count as well, so the CPU time alone does not tell.
+        """
+        if not self._counter.asks:
+            return None
+        try:
+            if not self._glanced:
+                self._glanced.append(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                self._glanced.append(os.open(_USAGE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._glanced[0]))
+            group, usage = self._glanced
+            if os.fstat(group).st_nlink != _LEAF_LINKS:
+                return None
+            stats = self._counter.ask(group)
+            return None if stats is None else (os.pread(usage, 64, 0), stats)
+        except (OSError, ValueError):
+            return None
+
+    def _count(self, groups: Iterable[tuple[str, int]], stats_of_all: GroupStats | None) -> Counts:
         running = active = total = newest = 0
         read: set[bytes] = set()
-        for group, fd in _subtree(self._directory):
+        for group, fd in groups:
             threads = _threads(fd)
             if threads is None and group == self._directory:
                 raise FileNotFoundError(errno.ENOENT, "the cgroup is gone", group)
             if not threads:
                 continue
-            stats = self._counter.ask(fd)
+            stats = stats_of_all or self._counter.ask(fd)
             # threads the kernel's five numbers leave out may be in killable waits, which count
             if stats is not None and sum(stats) >= len(threads):
                 running += stats.running

@@ -30,7 +30,8 @@ _GENERIC = struct.Struct("=BBH")
 _ATTRIBUTE = struct.Struct("=HH")
 _STATS = struct.Struct("=5Q")
 #: An answer comes at once; without one something other than the kernel is at the far end.
-_TIMEOUT = 2.0
+_TIMEOUT = 2
+_TIMEVAL = struct.Struct("@ll")
 
 
 class GroupStats(NamedTuple):
@@ -60,7 +61,8 @@ class Taskstats:
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
         try:
-            self._socket.settimeout(_TIMEOUT)
+            # not settimeout, which takes another system call for each
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(_TIMEOUT, 0))
             self._socket.bind((0, 0))
             self._family = self._find_family()
         except BaseException:

@@ -78,13 +78,11 @@ class Tree:
                 path, _, name = path.rpartition("/")
                 self._children.setdefault(path, set()).add(name)
         self._nodes: dict[int, Node] = {}
+        #: The node of an inode the kernel knows. Raises KeyError.
+        self.node: Callable[[int], Node] = self._nodes.__getitem__
         self._places: dict[tuple[Scope, str], Node] = {}
         self._last = ROOT - 1
         self.root = self._make(CALLER, "", _DIRECTORY, False)
-
-    def node(self, inode: int) -> Node:
-        """The node of an inode the kernel knows. Raises KeyError."""
-        return self._nodes[inode]
 
     def at(self, scope: Scope, path: str) -> Node | None:
         """The node at a place, made when needed; None when there is none."""

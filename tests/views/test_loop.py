@@ -148,8 +148,18 @@ def test_signals_end_it_in_good_order(server: Server, number: int) -> None:
     assert not mounted(server.mount)
 
 
+def has_opened(process: subprocess.Popen[bytes], name: str) -> bool:
+    """Whether the first file it opened has this name."""
+    try:
+        return os.readlink(f"/proc/{process.pid}/fd/3").endswith(f"/{name}")
+    except FileNotFoundError:
+        return False
+
+
 def test_signal_while_work_is_parked(server: Server) -> None:
+    assert server.read("quick") == b"quick"
     reader = subprocess.Popen(["cat", str(server.mount / "slow")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert soon(lambda: has_opened(reader, "slow"))
     time.sleep(0.3)
     server.process.terminate()
     assert server.process.wait(20) == 0

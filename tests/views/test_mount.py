@@ -121,6 +121,24 @@ def test_trio_loop_serves_and_ends(tmp_path: Path) -> None:
         assert not mounted(service.mount)
 
 
+def test_both_loops_report_the_same(tmp_path: Path) -> None:
+    """Under one, pyfuse3 hands everything on; under the other, most is answered without it."""
+    (tmp_path / "trio").mkdir()
+    with serving(tmp_path) as own, serving(tmp_path / "trio", "--loop", "trio") as trio:
+        for name in ("proc/swaps", "sys/devices/system/cpu/online", "sys/devices/system/cpu/present", "proc", ""):
+            mine, theirs = (os.stat(service.path(name)) for service in (own, trio))
+            for field in ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize"):
+                assert getattr(mine, field) == getattr(theirs, field), (name, field)
+            assert mine.st_mtime_ns == mine.st_atime_ns == mine.st_ctime_ns
+            assert 0 <= theirs.st_mtime_ns - mine.st_mtime_ns < 10**11
+            if name.startswith("sys"):
+                assert own.path(name).read_bytes() == trio.path(name).read_bytes()
+        for service in (own, trio):
+            with pytest.raises(OSError) as caught:
+                os.open(service.path("proc/swaps"), os.O_RDWR)
+            assert caught.value.errno == errno.EROFS
+
+
 def test_no_cpu_when_idle(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         for _ in range(50):

@@ -141,7 +141,7 @@ def _or_lxcfs(path: str, render: Render) -> Render:
 def _table() -> dict[str, View]:
     rows: list[tuple[str, Render, int, bool]] = [
         ("proc/cpuinfo", _cpuinfo, 1000, True),
-        ("proc/stat", _stat, 20, False),
+        ("proc/stat", _stat, 50, False),
         ("proc/meminfo", _meminfo, 50, False),
         ("proc/loadavg", _loadavg, 50, False),
         ("proc/uptime", _uptime, 20, False),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from viewfs.views.records import HostMeminfo, Memory
 
+#: A line, its key and its value.
+_ROW = re.compile(rb"(([^:\n]+):\s*(\d+).*\n)")
 #: Lines that are one figure of memory.stat, which both kernels count in the same place (mm/memcontrol.c).
 _STAT = {
     b"SwapCached": b"swapcached",
@@ -39,12 +42,8 @@ _NONE = (b"Buffers", b"ShmemPmdMapped", b"FilePmdMapped", b"NFS_Unstable", b"Bou
 
 def parse(data: bytes) -> HostMeminfo:
     """/proc/meminfo of the host."""
-    lines, values = [], {}
-    for line in data.splitlines(keepends=True):
-        key, _, rest = line.partition(b":")
-        lines.append((key, line))
-        values[key] = int(rest.split()[0])
-    return HostMeminfo(tuple(lines), values)
+    rows = _ROW.findall(data)
+    return HostMeminfo(tuple((key, line) for line, key, _ in rows), {key: int(value) for _, key, value in rows})
 
 
 def render(host: HostMeminfo, figures: Mapping[bytes, int]) -> bytes:
