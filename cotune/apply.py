@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 class Result(NamedTuple):
-    """What an apply did. ``transaction`` is None when there was nothing to do."""
+    """What an apply did: its plan as far as it was carried out. ``transaction`` is None when nothing came of it."""
 
     plan: Plan
     transaction: str | None
@@ -56,8 +56,7 @@ def apply(
     strict = options.strict or fails_when_unsupported(profile)
     run = _Run(host, journal, transaction, plan, now, progress, strict)
     run.carry_out()
-    done = plan._replace(unsupported=(*plan.unsupported, *run.refused))
-    return Result(done, transaction.id if run.holds_something() else None, notes + run.notes)
+    return Result(run.outcome(), transaction.id if run.holds_something() else None, notes + run.notes)
 
 
 def _check_permitted(host: Host, plan: Plan) -> None:
@@ -197,6 +196,15 @@ class _Run:
             if outcome.left:
                 raise _failure(f"stopped ({type(stop).__name__})", outcome) from stop
             raise
+
+    def outcome(self) -> Plan:
+        """The plan with only those changes that were made, and what the kernel did not take among the unsupported."""
+        changes = tuple(
+            change
+            for change in self.plan.changes
+            if change.target.key not in self.skipped and change.target.unit not in self.vanished
+        )
+        return self.plan._replace(changes=changes, unsupported=(*self.plan.unsupported, *self.refused))
 
     def holds_something(self) -> bool:
         """Whether anything came of the plan: the kernel may have taken none of its values."""

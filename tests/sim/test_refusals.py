@@ -264,3 +264,25 @@ def test_rolling_a_profile_back_goes_behind_a_drift_that_was_mended(tmp_path: Pa
     chosen, result = rollback(lab.host(), lab.journal, Selection(profile="p"), lambda: "now")
     assert (len(chosen), result.left) == (2, [])
     assert changed(lab.before, snapshot(lab.kernel)) == {}
+
+
+def test_only_what_was_done_is_reported_as_done(tmp_path: Path) -> None:
+    """A file that turns out not to work, and a group that vanishes: neither is among the changes."""
+    lab = Lab(tmp_path)
+    batch = "/sys/fs/cgroup/memory/kubepods/burstable"
+    faults = [
+        Fault(1, pattern="*/memory.wmark_ratio", number=errno.EOPNOTSUPP, lasting=True),
+        Fault(1, pattern="*/vm/swappiness", number=errno.EOPNOTSUPP, lasting=True),
+    ]
+    result = run(FaultyKernel(lab.kernel, faults), lab.journal, lab.profile)
+    done = {(change.target.resource, change.target.knob) for change in result.plan.changes}
+    refused = {(item.resource, item.knob): item.reason for item in result.plan.unsupported}
+    assert set(refused) == {("cgroup:kubepods/burstable", "memory.wmark_ratio"), ("sysctl", "vm.swappiness")}
+    assert all("ENOTSUP" in reason for reason in refused.values())
+    assert done & set(refused) == set() and ("cgroup:kubepods/burstable", "memory.wmark_min_adj") in done
+    lab.kernel.vanish(batch)
+    lab.kernel.mkdir(batch)
+    vanishing = FaultyKernel(lab.kernel, [Fault(1, pattern=f"{batch}/*", vanish=batch)])
+    again = run(vanishing, lab.journal, lab.profile)
+    assert [change for change in again.plan.changes if change.target.unit == batch] == []
+    assert any("vanished" in note for note in again.notes)
