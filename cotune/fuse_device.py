@@ -26,9 +26,11 @@ _log = logging.getLogger("cotune.fuse")
 
 #: enum fuse_opcode.
 _GETATTR, _OPEN, _READ, _RELEASE = 3, 14, 15, 18
-#: fuse_init_out, in the very first reply, behind the header and four words: max_background, congestion_threshold.
-#: Releases are sent in the background. By default only twelve may be on their way; later opens overtake the others.
-_BACKGROUND, _BACKGROUND_AT = struct.Struct("=HH"), 32
+#: fuse_init_out, in the very first reply, behind the header and four words: max_background, congestion_threshold,
+#: max_write. Releases are sent in the background. By default only twelve may be on their way; later opens overtake the
+#: others.
+_AGREED = struct.Struct("=32xHHI")
+_BACKGROUND = struct.Struct("=HH")
 _MOST_RELEASES = 1024
 #: enum fuse_notify_code.
 _INVALIDATE_INODE = 2
@@ -45,9 +47,8 @@ _OPENED = struct.Struct("=IiQQI4x")
 _ATTRIBUTES = struct.Struct("=IiQQI4xQQ8xQQQIIIII4x4x4xI4x")
 #: fuse_out_header and fuse_notify_inval_inode_out: inode, from the start, all of it.
 _INVALIDATE = struct.Struct("=IiQQqq")
-#: The largest request libfuse 3 agrees to (FUSE_MAX_MAX_PAGES pages of 4 KiB) with its headers, and the largest reply
-#: that goes through the socket.
-_BUFFER = (1 << 20) + 8192
+#: Pages of data in a request or reply that libfuse agrees to (FUSE_MAX_MAX_PAGES), and bytes of headers.
+_PAGES, _HEADERS = 256, 8192
 #: asm-generic/socket.h; half of it is for data.
 _SO_SNDBUFFORCE = 32
 #: So many requests that were there already make a queue; so many are then read without asking whether there is one.
@@ -99,13 +100,14 @@ class Device:
         except BaseException:
             os.close(self.fd)
             raise
+        room = _PAGES * os.sysconf("SC_PAGE_SIZE") + _HEADERS
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         with suppress(PermissionError):  # without CAP_NET_ADMIN no listing of a directory may be that long
-            theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * _BUFFER)
+            theirs.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * room)
         #: What pyfuse3.init takes for the mount point (libfuse: a descriptor of /dev/fuse that is mounted already).
         self.inner = f"/dev/fd/{theirs.detach()}"
-        self._request = bytearray(_BUFFER)
+        self._request = bytearray(room)
         self._into = [self._request]
         self._agreed = False
 
@@ -167,10 +169,16 @@ class Device:
         with suppress(BlockingIOError):
             while size := self._ours.recv_into(self._request):
                 if not self._agreed:
-                    _BACKGROUND.pack_into(self._request, _BACKGROUND_AT, _MOST_RELEASES, _MOST_RELEASES)
-                    self._agreed = True
+                    self._agree()
                 with suppress(OSError):  # who asked is gone, or the whole file system
                     os.write(self.fd, memoryview(self._request)[:size])
+
+    def _agree(self) -> None:
+        """Change the reply to INIT, and make room for the requests it allows."""
+        self._agreed = True
+        largest = _AGREED.unpack_from(self._request)[2]
+        self._request.extend(bytes(max(0, largest + _HEADERS - len(self._request))))
+        _BACKGROUND.pack_into(self._request, _AGREED.size - 8, _MOST_RELEASES, _MOST_RELEASES)
 
     def invalidate(self, inode: int) -> None:
         """Empty the page cache of an inode. Waits for pages that are being read. Raises OSError."""

@@ -23,8 +23,10 @@ class HabitBook:
 
     def of(self, tid: int) -> Habits:
         """The habits of the process of a thread that asks. Raises Gone."""
-        caller = self._callers.known(tid)
         noted: Habits = {}
+        if not tid:
+            return noted  # of a pid namespace that is none of ours
+        caller = self._callers.known(tid)
         if caller is None:
             stranger = self._strangers.get(tid)
             if stranger is None:

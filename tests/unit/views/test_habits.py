@@ -73,6 +73,11 @@ def test_threads_of_a_process_share_their_habits(callers: Callers) -> None:
         thread.join()
 
 
+def test_threads_without_a_number_here_have_no_habits(callers: Callers) -> None:
+    book = HabitBook(callers)
+    assert book.of(0) == book.of(0) == {}
+
+
 def test_a_thread_that_is_gone(callers: Callers) -> None:
     book = HabitBook(callers)
     process = subprocess.Popen([sys.executable, "-c", "pass"])
