@@ -154,8 +154,8 @@ outcome:
   description:
     - What came of it. V(done); V(absent) for O(state=absent); V(differences) in check mode.
     - When the module fails, V(not_installed), V(refused) for an invalid profile or a plan without consent,
-      V(unsupported), V(undone) when the kernel refused and everything written before was put back, V(incomplete) when something could
-      not be undone, V(locked), V(not_permitted), V(interrupted), V(internal_error).
+      V(unsupported), V(undone) when the kernel refused and everything written before was put back, V(incomplete) when
+      something could not be undone, V(locked), V(not_permitted), V(interrupted), V(internal_error).
   returned: always
   type: str
   sample: done
