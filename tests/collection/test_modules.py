@@ -75,7 +75,7 @@ def test_rollback_by_label(host: Modules, anck: Path, wanted: dict[str, Any]) ->
     assert not host.run("profile", label="another", state="absent").ok()["changed"]
     assert group_of(anck, wanted).exists()
     undone = host.run("profile", label=label, state="absent").ok()
-    assert undone["changed"] and undone["ansible_facts"] == {"cotune_outcome": "absent", "cotune_label": label}
+    assert undone["changed"] and undone["ansible_facts"] == {"cotune_last": {"outcome": "absent", "label": label}}
     assert not group_of(anck, wanted).exists()
 
 
@@ -189,7 +189,7 @@ def test_facts(host: Modules) -> None:
     assert facts["dialect"] == "anck-4.19" and facts["boot_words"]["psi_v1"] == "psi_v1=1"
     assert facts["pressure"] == {"host": True, "cgroups": True} and "kubelet" in facts["managers"]
     assert "cpu.identity" in {*facts["knobs"]["yes"], *facts["knobs"]["gated"]}
-    assert host.run("facts", executable="/nonexistent").ok()["ansible_facts"] == {"cotune_outcome": "not_installed"}
+    assert host.run("facts", executable="/nonexistent").ok()["ansible_facts"] == {"cotune": {}}
 
 
 def test_audit(host: Modules, anck: Path, wanted: dict[str, Any]) -> None:

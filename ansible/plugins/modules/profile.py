@@ -108,7 +108,7 @@ attributes:
     platforms: linux
 notes:
   - Needs root on the host, unless O(root) or O(state_dir) say otherwise.
-  - Sets the facts C(cotune_outcome) and C(cotune_label), so that a playbook need not register the rest.
+  - Sets the fact C(cotune_last) to C(outcome) and C(label), so that a playbook need not register the rest.
 seealso:
   - module: cotune.host.facts
 """
@@ -164,6 +164,11 @@ exit_code:
   returned: when cotune ran
   type: int
   sample: 4
+ansible_facts:
+  description: The fact C(cotune_last).
+  returned: success
+  type: dict
+  sample: {cotune_last: {outcome: done, label: "2026-06-01"}}
 counts:
   description: How many changes were made (in check mode, would be), and how many parts are not available or pending.
   returned: success, for O(state=applied)
@@ -300,7 +305,8 @@ def _is_as_recorded(module: Any) -> bool:
 def _leave(module: Any, **result: Any) -> NoReturn:
     """End the module. The arguments are left out of the result: they can hold whole profiles."""
     label = module.params["label"] or ""
-    result["ansible_facts"] = {"cotune_outcome": result["outcome"], "cotune_label": label}
+    # under a name that is no variable of the playbooks: Ansible lets facts stand before what the inventory says
+    result["ansible_facts"] = {"cotune_last": {"outcome": result["outcome"], "label": label}}
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(invocation={"module_args": {"state": module.params["state"]}}, **result)
