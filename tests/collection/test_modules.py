@@ -75,7 +75,7 @@ def test_rollback_by_label(host: Modules, anck: Path, wanted: dict[str, Any]) ->
     assert not host.run("profile", label="another", state="absent").ok()["changed"]
     assert group_of(anck, wanted).exists()
     undone = host.run("profile", label=label, state="absent").ok()
-    assert undone["changed"] and undone["ansible_facts"] == {"cotune_outcome": "absent", "cotune_label": label}
+    assert undone["changed"] and undone["ansible_facts"] == {"cotune_last": {"outcome": "absent", "label": label}}
     assert not group_of(anck, wanted).exists()
 
 
@@ -104,6 +104,16 @@ def test_profiles_are_merged(host: Modules, anck: Path, wanted: dict[str, Any]) 
 def test_errors(host: Modules, arguments: dict[str, Any], outcome: str | None, message: str) -> None:
     result = host.run("profile", **{"profile": None, **arguments}).failed(outcome)
     assert message in result["msg"] and "Traceback" not in result["msg"]
+
+
+def test_a_profile_is_chosen_on_the_host(host: Modules, anck: Path, wanted: dict[str, Any]) -> None:
+    choice = {"by": "dialect", "of": {"anck-4.19": wanted, "mainline-v2": "base"}}
+    host.run("profile", profile=[choice]).ok()
+    assert group_of(anck, wanted).exists()
+    assert not host.run("profile", profile={"by": "cgroup_mode", "of": {"default": wanted}}).ok()["changed"]
+    result = host.run("profile", profile={"by": "cgroup_mode", "of": {"v2": "base"}}).failed("unsupported")
+    assert result["msg"] == "profile: the cgroup_mode of this host is v1, and of has v2"
+    assert "by: expected one of" in host.run("profile", profile={"by": "mood", "of": {}}).failed()["msg"]
 
 
 def test_what_is_required_and_missing(host: Modules) -> None:
@@ -142,11 +152,36 @@ def test_nothing_is_done_where_another_installation_is_expected(
 ) -> None:
     record = tmp_path / "installation"
     expect: dict[str, Any] = {"installation": "abc", "installation_file": str(record)}
-    result = host.run("profile", profile=wanted, **expect).ok()
-    assert not result["changed"] and result["ansible_facts"]["cotune_outcome"] == "not_installed"
+    host.run("profile", profile=wanted, **expect).failed("not_installed")
     assert not group_of(anck, wanted).exists()
     record.write_text("abc\n")
     assert host.run("profile", profile=wanted, **expect).ok()["changed"]
+
+
+def test_applied_at_boot(collections: Path, anck: Path, wanted: dict[str, Any], tmp_path: Path) -> None:
+    upper, work = tmp_path / "upper", tmp_path / "work"
+    upper.mkdir()
+    work.mkdir()
+    # /etc is written in a mount namespace of the module's own
+    layers = f"lowerdir=/etc,upperdir={upper},workdir={work}"
+    script = f'mount -t overlay overlay -o {layers} /etc && exec "$@"'
+    host = Modules(collections, ("unshare", "--mount", "sh", "-c", script, "sh"), root=str(anck))
+    sent = {"name": "mine.yaml", "content": json.dumps(wanted)}
+    assert host.run("profile", profile=sent, boot=True, check_mode=True).ok()["changed"]
+    assert not (upper / "cotune").exists()
+    assert host.run("profile", profile=sent, boot=True, allow=["force"]).ok()["changed"]
+    assert (upper / "cotune/boot/1-mine.yaml").read_text() == sent["content"]
+    words = (upper / "cotune/apply.env").read_text()
+    assert words == 'COTUNE_APPLY="--force -- /etc/cotune/boot/1-mine.yaml"\n'
+    assert not host.run("profile", profile=sent, boot=True, allow=["force"]).ok()["changed"]
+    result = host.run("profile", profile=[sent, wanted], boot=True, diff_mode=True).ok()
+    assert [one.get("after_header") for one in result["diff"]] == [
+        "/etc/cotune/apply.env",
+        "/etc/cotune/boot/2-profile-2.yaml",
+    ]
+    assert "cannot stand in a unit" in host.run("profile", profile=sent, only=["a b"], boot=True).failed()["msg"]
+    assert host.run("profile", profile=wanted["metadata"]["name"], state="absent", boot=True).ok()["changed"]
+    assert not (upper / "cotune/apply.env").is_file() and not list((upper / "cotune/boot").glob("*.yaml"))
 
 
 def test_facts(host: Modules) -> None:
@@ -154,7 +189,7 @@ def test_facts(host: Modules) -> None:
     assert facts["dialect"] == "anck-4.19" and facts["boot_words"]["psi_v1"] == "psi_v1=1"
     assert facts["pressure"] == {"host": True, "cgroups": True} and "kubelet" in facts["managers"]
     assert "cpu.identity" in {*facts["knobs"]["yes"], *facts["knobs"]["gated"]}
-    assert host.run("facts", executable="/nonexistent").ok()["ansible_facts"] == {"cotune_outcome": "not_installed"}
+    assert host.run("facts", executable="/nonexistent").ok()["ansible_facts"] == {"cotune": {}}
 
 
 def test_audit(host: Modules, anck: Path, wanted: dict[str, Any]) -> None:

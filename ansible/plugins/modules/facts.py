@@ -22,7 +22,7 @@ options:
     default: false
   executable:
     description:
-      - The program. Where it is missing the module succeeds, with only the fact C(cotune_outcome), V(not_installed).
+      - The program. Where it is missing the module succeeds, and the fact C(cotune) is empty.
     type: path
     default: /opt/cotune/bin/cotune
 extends_documentation_fragment:
@@ -61,14 +61,9 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    cotune_outcome:
-      description: V(done), or V(not_installed) where the program is missing.
-      returned: always
-      type: str
-      sample: done
     cotune:
-      description: What cotune found.
-      returned: where cotune is installed
+      description: What cotune found; nothing where it is not installed.
+      returned: always
       type: dict
       contains:
         version:
@@ -142,11 +137,9 @@ def main() -> None:
     )
     command = Command(module)
     if not command.is_installed():
-        module.exit_json(ansible_facts={"cotune_outcome": "not_installed"})
+        module.exit_json(ansible_facts={"cotune": {}})
     record = command.run(["facts"])
-    module.exit_json(
-        ansible_facts={"cotune_outcome": "done", "cotune": _facts(record, command.version(), module.params["knobs"])}
-    )
+    module.exit_json(ansible_facts={"cotune": _facts(record, command.version(), module.params["knobs"])})
 
 
 def _facts(record: dict[str, Any], version: str, knobs: bool) -> dict[str, Any]:
