@@ -199,7 +199,7 @@ class Bench:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under a minute, with noisier figures")
+    parser.add_argument("--quick", action="store_true", help="in a minute and a half, with noisier figures")
     parser.add_argument("--seconds", type=float, help="of each turn of a measurement")
     parser.add_argument("--turns", type=int, help="of each measurement")
     parser.add_argument("--trees", nargs="+", default=None, choices=["attached", "wired", "caller"])
