@@ -19,8 +19,9 @@ from cotune.errors import ApplyFailed, NotPermitted, Unsupported, UsageError
 from cotune.host.cgroups import read_layout
 from cotune.kernel.port import Mount
 from cotune.kernel.real import RealKernel
-from viewfs.container import Gone, Groups, space_of, start_time
+from viewfs.container import Groups
 from viewfs.mountapi import SOURCE, clone_file, enter_mounts, move_mount, read_mounts, unmount
+from viewfs.processes import Gone, space_of, start_time
 from viewfs.sharing import guest_group
 from viewfs.targets import Target
 from viewfs.types import Policy

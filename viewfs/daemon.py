@@ -23,9 +23,11 @@ import pyfuse3
 
 from cotune.fuse import Loop
 from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, Attributes
-from viewfs.container import SURE, Caller, Callers, Gone, Groups, NotFoundYet, Process, search, start_time
+from viewfs.callers import Caller, Callers, NotFoundYet
+from viewfs.container import Groups
 from viewfs.habits import HabitBook
 from viewfs.handles import File, Habits, Handles
+from viewfs.processes import SURE, Gone, Process, search, start_time
 from viewfs.subjects import ContainerSubject, HostSubject, Subjects
 from viewfs.tree import CALLER, CPUS, GROUPS, PROCESSES, Node, Scope, Tree, join
 

@@ -7,8 +7,9 @@ noted may be of another thread by then, and so counts only where it speaks again
 
 from __future__ import annotations
 
-from viewfs.container import Callers, Kept
+from viewfs.callers import Callers
 from viewfs.handles import Habits
+from viewfs.recent import Kept
 
 _STRANGERS, _PROCESSES = 1024, 4096
 

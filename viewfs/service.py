@@ -18,10 +18,10 @@ from cotune.errors import CotuneError, NotPermitted, UsageError
 from cotune.host.cgroups import read_layout
 from cotune.kernel.real import RealKernel
 from cotune.state import make_private, replace_file
-from viewfs.container import still_runs
 from viewfs.mountapi import read_mounts, unmount
 from viewfs.notify import notify
 from viewfs.policy import Policies, choose_policies
+from viewfs.processes import still_runs
 
 if TYPE_CHECKING:
     from viewfs.state import Book
@@ -165,9 +165,11 @@ def start(mount: Path, directory: Path, book: Book, options: Options, foreground
 def _serve(
     record: Record, directory: Path, book: Book, loop: fuse.Loop, policies: Policies, ready: Callable[[], None]
 ) -> None:
-    from viewfs.container import Callers, Groups, start_time
+    from viewfs.callers import Callers
+    from viewfs.container import Groups
     from viewfs.daemon import ViewFs
     from viewfs.loadavg import Sampler
+    from viewfs.processes import start_time
     from viewfs.sources import Host
     from viewfs.subjects import Subjects
     from viewfs.tree import Tree

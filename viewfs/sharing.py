@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from viewfs.container import Callers, Groups, NotFoundYet, Process, search
+from viewfs.callers import Callers, NotFoundYet
+from viewfs.container import Groups
+from viewfs.processes import Process, search
 
 
 def first_process(pid: int) -> Process:

@@ -22,8 +22,9 @@ from cotune.host.cgroups import read_layout
 from cotune.kernel.real import RealKernel
 from cotune.state import held, make_private
 from cotune.units import parse_cpulist
-from viewfs.container import Gone, Groups, Process, still_runs
+from viewfs.container import Groups
 from viewfs.mountapi import SOURCE, mount_tmpfs, read_mounts
+from viewfs.processes import Gone, Process, still_runs
 from viewfs.sharing import first_process
 from viewfs.sources import Host, Sources, Vanished
 from viewfs.types import Container, Policy

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from typing import TypeVar
 
-from viewfs.container import Gone, Groups, Kept, Process, file_room
+from viewfs.container import Groups
 from viewfs.handles import Snapshot
+from viewfs.processes import Gone, Process
+from viewfs.recent import Kept, file_room
 from viewfs.sources import Host, Sources, Vanished
 from viewfs.types import Container
 from viewfs.views import cpu_directories, find_view

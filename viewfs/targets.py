@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cotune.errors import UsageError
-from viewfs.container import Gone, start_time, still_runs
+from viewfs.processes import Gone, start_time, still_runs
 from viewfs.views.records import TICKS
 from viewfs.views.uptime import boot_offset
 

@@ -19,7 +19,8 @@ from typing import NoReturn
 
 from cotune.errors import CotuneError, UsageError
 from viewfs.attach import attached
-from viewfs.container import PolicyOf, still_runs
+from viewfs.container import PolicyOf
+from viewfs.processes import still_runs
 from viewfs.state import Book, Record
 from viewfs.static import StaticFiles
 from viewfs.targets import Target

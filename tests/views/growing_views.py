@@ -18,7 +18,8 @@ import pyfuse3
 from cotune import fuse
 from cotune.host.cgroups import read_layout
 from cotune.kernel.real import RealKernel
-from viewfs.container import Callers, Groups
+from viewfs.callers import Callers
+from viewfs.container import Groups
 from viewfs.daemon import ViewFs
 from viewfs.handles import Snapshot
 from viewfs.policy import Policies

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from viewfs.container import Callers, Gone
+from viewfs.callers import Callers
 from viewfs.habits import HabitBook
 from viewfs.handles import Habit
+from viewfs.processes import Gone
 
 
 @pytest.fixture

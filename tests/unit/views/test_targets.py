@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cotune.errors import UsageError
-from viewfs.container import start_time
+from viewfs.processes import start_time
 from viewfs.targets import Target, find_target
 
 ID = "3f4e2a7c9d1b" + 52 * "0"
