@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from cotune import fuse
 from cotune.errors import NotPermitted, UsageError
+from cotune.fuse_loop import ENDING
 from cotune.kernel import admin
 from cotune.kernel.real import RealKernel
 from cotune.session import mounted_mark, simulated_file, simulated_host
@@ -158,6 +159,6 @@ def _settle_process() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0)
-    for number in fuse.ENDING:
+    for number in ENDING:
         signal.signal(number, _end)
     gc.enable()
