@@ -174,6 +174,13 @@ def test_applied_at_boot(collections: Path, anck: Path, wanted: dict[str, Any], 
     words = (upper / "cotune/apply.env").read_text()
     assert words == 'COTUNE_APPLY="--force -- /etc/cotune/boot/1-mine.yaml"\n'
     assert not host.run("profile", profile=sent, boot=True, allow=["force"]).ok()["changed"]
+    other = {"name": "other.yaml", "content": json.dumps(profile(wanted["metadata"]["name"], shares=200))}
+    run_7: dict[str, Any] = {"label": f"run-{uuid.uuid4().hex}", "boot": True}
+    assert host.run("profile", profile=other, **run_7).ok()["changed"]
+    assert [file.name for file in (upper / "cotune/boot").glob("*.yaml")] == ["1-other.yaml"]
+    assert host.run("profile", state="absent", **run_7).ok()["changed"]
+    assert (upper / "cotune/apply.env").read_text() == words and (upper / "cotune/boot/1-mine.yaml").is_file()
+    assert not host.run("profile", state="absent", **run_7).ok()["changed"]
     result = host.run("profile", profile=[sent, wanted], boot=True, diff_mode=True).ok()
     assert [one.get("after_header") for one in result["diff"]] == [
         "/etc/cotune/apply.env",
