@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.collection.lab import Modules, cotune, simulated
+from tests.collection.lab import COTUNE, Modules, ansible, cotune, simulated
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -114,6 +114,25 @@ def test_a_profile_is_chosen_on_the_host(host: Modules, anck: Path, wanted: dict
     result = host.run("profile", profile={"by": "cgroup_mode", "of": {"v2": "base"}}).failed("unsupported")
     assert result["msg"] == "profile: the cgroup_mode of this host is v1, and of has v2"
     assert "by: expected one of" in host.run("profile", profile={"by": "mood", "of": {}}).failed()["msg"]
+
+
+def test_a_file_of_the_controller(collections: Path, anck: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(json.dumps(profile()))
+    (tmp_path / "password").write_text("secret")
+    keys = ("--vault-password-file", "password")
+
+    def tried(source: Any) -> str:
+        arguments = {"profile": [{"by": "dialect", "of": {"default": source}}], "root": str(anck)}
+        words = json.dumps({**arguments, "executable": str(COTUNE)})
+        command = ("ansible", "localhost", "-m", "cotune.host.profile", "-a", words, "--check", *keys)
+        return ansible(*command, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(collections)).stdout
+
+    source = {"src": str(tmp_path / "mine.yaml")}
+    assert '"outcome": "differences"' in tried(source)
+    assert ansible("ansible-vault", "encrypt", "mine.yaml", *keys, cwd=tmp_path).returncode == 0
+    assert "ANSIBLE_VAULT" in (tmp_path / "mine.yaml").read_text()
+    assert '"outcome": "differences"' in tried(source)
+    assert "src nosuch.yaml cannot be read" in tried({"src": "nosuch.yaml"})
 
 
 def test_what_is_required_and_missing(host: Modules) -> None:
