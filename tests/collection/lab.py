@@ -71,6 +71,24 @@ class Modules:
         return Answer(done.returncode, json.loads(done.stdout))
 
 
+def ansible(
+    *command: object, cwd: Path, patience: float = PATIENCE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's commands, with nothing of this machine's own settings; both outputs are in ``stdout``."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE")}
+    env.update(PATH=f"{BIN}{os.pathsep}{env['PATH']}", LC_ALL="C.UTF-8", ANSIBLE_NOCOLOR="1", NO_COLOR="1")
+    return subprocess.run(
+        [str(BIN / str(command[0])), *map(str, command[1:])],
+        cwd=cwd,
+        env={**env, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=patience,
+    )
+
+
 def cotune(*words: object) -> tuple[int, str]:
     """Exit code and output of the command line."""
     done = subprocess.run([COTUNE, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE)

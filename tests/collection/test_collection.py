@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 import yaml
 
 import cotune
-from tests.collection.lab import BIN, COTUNE, PATIENCE, ROOT, copy_collection
+from tests.collection.lab import COTUNE, PATIENCE, ROOT, ansible, copy_collection
 
 SOURCE = ROOT / "ansible"
 needs_lint = pytest.mark.skipif(
@@ -38,18 +37,7 @@ sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", *words]).return
 
 def run(*command: object, cwd: Path, patience: float = PATIENCE, **environment: str) -> str:
     """Run one of Ansible's commands, which must succeed; returns what it printed."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE")}
-    env.update(PATH=f"{BIN}{os.pathsep}{env['PATH']}", LC_ALL="C.UTF-8", ANSIBLE_NOCOLOR="1", NO_COLOR="1")
-    done = subprocess.run(
-        [str(BIN / str(command[0])), *map(str, command[1:])],
-        cwd=cwd,
-        env={**env, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=patience,
-    )
+    done = ansible(*command, cwd=cwd, patience=patience, **environment)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.collection.lab import Modules, cotune, simulated
+from tests.collection.lab import COTUNE, Modules, ansible, cotune, simulated
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -116,6 +116,25 @@ def test_a_profile_is_chosen_on_the_host(host: Modules, anck: Path, wanted: dict
     assert "by: expected one of" in host.run("profile", profile={"by": "mood", "of": {}}).failed()["msg"]
 
 
+def test_a_file_of_the_controller(collections: Path, anck: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(json.dumps(profile()))
+    (tmp_path / "password").write_text("secret")
+    keys = ("--vault-password-file", "password")
+
+    def tried(source: Any) -> str:
+        arguments = {"profile": [{"by": "dialect", "of": {"default": source}}], "root": str(anck)}
+        words = json.dumps({**arguments, "executable": str(COTUNE)})
+        command = ("ansible", "localhost", "-m", "cotune.host.profile", "-a", words, "--check", *keys)
+        return ansible(*command, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(collections)).stdout
+
+    source = {"src": str(tmp_path / "mine.yaml")}
+    assert '"outcome": "differences"' in tried(source)
+    assert ansible("ansible-vault", "encrypt", "mine.yaml", *keys, cwd=tmp_path).returncode == 0
+    assert "ANSIBLE_VAULT" in (tmp_path / "mine.yaml").read_text()
+    assert '"outcome": "differences"' in tried(source)
+    assert "src nosuch.yaml cannot be read" in tried({"src": "nosuch.yaml"})
+
+
 def test_what_is_required_and_missing(host: Modules) -> None:
     needs = {**profile(), "requires": {"boot": ["no_such_word"]}}
     result = host.run("profile", profile=needs, check_mode=True).failed("unsupported")
@@ -174,6 +193,13 @@ def test_applied_at_boot(collections: Path, anck: Path, wanted: dict[str, Any], 
     words = (upper / "cotune/apply.env").read_text()
     assert words == 'COTUNE_APPLY="--force -- /etc/cotune/boot/1-mine.yaml"\n'
     assert not host.run("profile", profile=sent, boot=True, allow=["force"]).ok()["changed"]
+    other = {"name": "other.yaml", "content": json.dumps(profile(wanted["metadata"]["name"], shares=200))}
+    run_7: dict[str, Any] = {"label": f"run-{uuid.uuid4().hex}", "boot": True}
+    assert host.run("profile", profile=other, **run_7).ok()["changed"]
+    assert [file.name for file in (upper / "cotune/boot").glob("*.yaml")] == ["1-other.yaml"]
+    assert host.run("profile", state="absent", **run_7).ok()["changed"]
+    assert (upper / "cotune/apply.env").read_text() == words and (upper / "cotune/boot/1-mine.yaml").is_file()
+    assert not host.run("profile", state="absent", **run_7).ok()["changed"]
     result = host.run("profile", profile=[sent, wanted], boot=True, diff_mode=True).ok()
     assert [one.get("after_header") for one in result["diff"]] == [
         "/etc/cotune/apply.env",

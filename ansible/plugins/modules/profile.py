@@ -77,7 +77,8 @@ options:
   boot:
     description:
       - Also have the profile applied at every boot, with the same options, by C(cotune-apply.service), which the role
-        installs. Profiles that were sent along are kept in C(/etc/cotune/boot). With O(state=absent) that ends.
+        installs. Profiles that were sent along are kept in C(/etc/cotune/boot).
+      - With O(state=absent) that ends; for a O(label), what was applied at boot before that run is again.
     type: bool
     default: false
   installation:
@@ -238,7 +239,7 @@ import tempfile
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.cotune.host.plugins.module_utils.boot import keep, wanted_files
+from ansible_collections.cotune.host.plugins.module_utils.boot import keep, restore, wanted_files
 from ansible_collections.cotune.host.plugins.module_utils.cli import HOST_OPTIONS, Command
 from ansible_collections.cotune.host.plugins.module_utils.sources import is_path, profile_sources
 
@@ -328,7 +329,7 @@ def _apply(module: Any, command: Command, sources: list[str], sent: dict[str, st
     else:
         words += ["--label", params["label"]] if params["label"] else []
         record = command.run(words + ["--wait", "%ds" % params["wait"], "--"] + sources, cwd=folder)
-    differences = [] if files is None else keep(module, files)
+    differences = [] if files is None else keep(module, files, params["label"] or "")
     return _applied(module, record, differences)
 
 
@@ -362,7 +363,10 @@ def _remove(module: Any, command: Command, selection: list[str]) -> dict[str, An
     else:
         record = command.run(words + ["--wait", "%ds" % module.params["wait"]])
     undone = [one["transaction"] for one in record["transactions"] + record["recovered"]]
-    differences = keep(module, {}) if module.params["boot"] else []
+    differences: list[dict[str, str]] = []
+    if module.params["boot"]:
+        label = module.params["label"] or ""
+        differences = restore(module, label) if selection[0] == "--label" else keep(module, {}, label)
     result = _outcome(module, bool(undone), differences)
     result["rolled_back"] = undone
     result["outcome"] = "differences" if result["exit_code"] else "absent"
