@@ -48,8 +48,10 @@ class Answer(NamedTuple):
 class Modules:
     """Runs modules of the collection below ``collections``, each with ``common`` arguments."""
 
-    def __init__(self, collections: Path, **common: Any) -> None:
+    def __init__(self, collections: Path, prefix: tuple[str, ...] = (), **common: Any) -> None:
+        """``prefix`` starts each command."""
         self.collections = collections
+        self.prefix = prefix
         self.common = {"executable": str(COTUNE), **common}
 
     def run(self, name: str, check_mode: bool = False, diff_mode: bool = False, **arguments: Any) -> Answer:
@@ -58,7 +60,7 @@ class Modules:
         parameters = {"_ansible_check_mode": check_mode, "_ansible_diff": diff_mode, **given}
         file = self.collections / "ansible_collections/cotune/host/plugins/modules" / f"{name}.py"
         done = subprocess.run(
-            [sys.executable, str(file)],
+            [*self.prefix, sys.executable, str(file)],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": parameters}),
             env={**os.environ, "PYTHONPATH": str(self.collections), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 import cotune
-from tests.collection.lab import BIN, PATIENCE, ROOT, copy_collection
+from tests.collection.lab import BIN, COTUNE, PATIENCE, ROOT, copy_collection
 
 SOURCE = ROOT / "ansible"
 needs_lint = pytest.mark.skipif(
@@ -87,6 +88,16 @@ def test_units_are_those_of_the_packages(unit: str) -> None:
     template = (SOURCE / "roles/host/templates" / f"{unit}.j2").read_text()
     _managed, _, text = template.partition("\n")
     assert text.replace("{{ host_venv }}/bin/", "/usr/bin/") == (ROOT / "packaging/systemd" / unit).read_text()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (package systemd)")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "cotune-apply.service"
+    unit.write_text(
+        (ROOT / "packaging/systemd/cotune-apply.service").read_text().replace("/usr/bin/cotune", str(COTUNE))
+    )
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @needs_core

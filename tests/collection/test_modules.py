@@ -149,6 +149,32 @@ def test_nothing_is_done_where_another_installation_is_expected(
     assert host.run("profile", profile=wanted, **expect).ok()["changed"]
 
 
+def test_applied_at_boot(collections: Path, anck: Path, wanted: dict[str, Any], tmp_path: Path) -> None:
+    upper, work = tmp_path / "upper", tmp_path / "work"
+    upper.mkdir()
+    work.mkdir()
+    # /etc is written in a mount namespace of the module's own
+    layers = f"lowerdir=/etc,upperdir={upper},workdir={work}"
+    script = f'mount -t overlay overlay -o {layers} /etc && exec "$@"'
+    host = Modules(collections, ("unshare", "--mount", "sh", "-c", script, "sh"), root=str(anck))
+    sent = {"name": "mine.yaml", "content": json.dumps(wanted)}
+    assert host.run("profile", profile=sent, boot=True, check_mode=True).ok()["changed"]
+    assert not (upper / "cotune").exists()
+    assert host.run("profile", profile=sent, boot=True, allow=["force"]).ok()["changed"]
+    assert (upper / "cotune/boot/1-mine.yaml").read_text() == sent["content"]
+    words = (upper / "cotune/apply.env").read_text()
+    assert words == 'COTUNE_APPLY="--force -- /etc/cotune/boot/1-mine.yaml"\n'
+    assert not host.run("profile", profile=sent, boot=True, allow=["force"]).ok()["changed"]
+    result = host.run("profile", profile=[sent, wanted], boot=True, diff_mode=True).ok()
+    assert [one.get("after_header") for one in result["diff"]] == [
+        "/etc/cotune/apply.env",
+        "/etc/cotune/boot/2-profile-2.yaml",
+    ]
+    assert "cannot stand in a unit" in host.run("profile", profile=sent, only=["a b"], boot=True).failed()["msg"]
+    assert host.run("profile", profile=wanted["metadata"]["name"], state="absent", boot=True).ok()["changed"]
+    assert not (upper / "cotune/apply.env").is_file() and not list((upper / "cotune/boot").glob("*.yaml"))
+
+
 def test_facts(host: Modules) -> None:
     facts = host.run("facts", knobs=True).ok()["ansible_facts"]["cotune"]
     assert facts["dialect"] == "anck-4.19" and facts["boot_words"]["psi_v1"] == "psi_v1=1"
