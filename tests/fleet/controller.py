@@ -17,7 +17,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Everything here is real and many processes: far above what a run takes on a busy machine.
-PATIENCE = 300.0
+PATIENCE = 600.0
 _RECAP = re.compile(r"^(\S+) +: (ok=\d+.*)$", re.MULTILINE)
 
 
