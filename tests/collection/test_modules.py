@@ -106,6 +106,16 @@ def test_errors(host: Modules, arguments: dict[str, Any], outcome: str | None, m
     assert message in result["msg"] and "Traceback" not in result["msg"]
 
 
+def test_a_profile_is_chosen_on_the_host(host: Modules, anck: Path, wanted: dict[str, Any]) -> None:
+    choice = {"by": "dialect", "of": {"anck-4.19": wanted, "mainline-v2": "base"}}
+    host.run("profile", profile=[choice]).ok()
+    assert group_of(anck, wanted).exists()
+    assert not host.run("profile", profile={"by": "cgroup_mode", "of": {"default": wanted}}).ok()["changed"]
+    result = host.run("profile", profile={"by": "cgroup_mode", "of": {"v2": "base"}}).failed("unsupported")
+    assert result["msg"] == "profile: the cgroup_mode of this host is v1, and of has v2"
+    assert "by: expected one of" in host.run("profile", profile={"by": "mood", "of": {}}).failed()["msg"]
+
+
 def test_what_is_required_and_missing(host: Modules) -> None:
     needs = {**profile(), "requires": {"boot": ["no_such_word"]}}
     result = host.run("profile", profile=needs, check_mode=True).failed("unsupported")
@@ -142,8 +152,7 @@ def test_nothing_is_done_where_another_installation_is_expected(
 ) -> None:
     record = tmp_path / "installation"
     expect: dict[str, Any] = {"installation": "abc", "installation_file": str(record)}
-    result = host.run("profile", profile=wanted, **expect).ok()
-    assert not result["changed"] and result["ansible_facts"]["cotune_outcome"] == "not_installed"
+    host.run("profile", profile=wanted, **expect).failed("not_installed")
     assert not group_of(anck, wanted).exists()
     record.write_text("abc\n")
     assert host.run("profile", profile=wanted, **expect).ok()["changed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fleet.controller import PATIENCE, REPOSITORY, Controller, Play
+from tests.fleet.controller import REPOSITORY, Controller, Play, execute
 from tests.fleet.lab import Fleet
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
@@ -73,17 +72,7 @@ def test_the_lines_of_the_readme_install_cotune_on_hosts_and_apply(fleet: Fleet,
     environment = {**controller.environment(), "ANSIBLE_SSH_ARGS": arguments}
 
     def type_in(line: str) -> Play:
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=clone,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Play(done.returncode, done.stdout, done.stderr).expect(0)
+        return execute(["bash", "-c", line], clone, environment).expect(0)
 
     try:
         *before, run = lines

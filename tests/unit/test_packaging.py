@@ -148,6 +148,7 @@ def test_project_table_is_complete() -> None:
         (["--help"], 0, "Usage: viewfs"),
         (["mount", "--help"], 0, "MNT"),
         (["nonsense"], 2, ""),
+        (["validate", "/nonexistent"], 2, ""),
     ],
 )
 def test_viewfs_says_what_it_is(arguments: list[str], code: int, stdout: str) -> None:

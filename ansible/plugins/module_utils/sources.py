@@ -9,8 +9,12 @@ import os
 import tempfile
 from typing import Any
 
+from ansible_collections.cotune.host.plugins.module_utils.cli import Command
 
-def profile_sources(module: Any, folder: str) -> tuple[list[str], dict[str, str]]:
+_FACTS = ("dialect", "cgroup_mode", "release")
+
+
+def profile_sources(module: Any, command: Command, folder: str) -> tuple[list[str], dict[str, str]]:
     """What to call the profiles on a command line that runs in ``folder``, and the text of those written there."""
     given = module.params["profile"]
     if module.params.get("src"):
@@ -20,6 +24,7 @@ def profile_sources(module: Any, folder: str) -> tuple[list[str], dict[str, str]
     sources: list[str] = []
     sent: dict[str, str] = {}
     for number, entry in enumerate(given if isinstance(given, list) else [given], 1):
+        entry = _chosen(module, command, entry)
         if isinstance(entry, str):
             sources.append(os.path.abspath(os.path.expanduser(entry)) if is_path(entry) else entry)
         elif isinstance(entry, dict):
@@ -31,6 +36,23 @@ def profile_sources(module: Any, folder: str) -> tuple[list[str], dict[str, str]
     if not sources:
         module.fail_json(msg="profile: the list is empty")
     return sources, sent
+
+
+def _chosen(module: Any, command: Command, entry: Any) -> Any:
+    """What an entry that depends on the host stands for; any other entry as it is."""
+    if not isinstance(entry, dict) or set(entry) != {"by", "of"}:
+        return entry
+    if entry["by"] not in _FACTS:
+        module.fail_json(msg="profile: by: expected one of %s, found %r" % (", ".join(_FACTS), entry["by"]))
+    found = command.run(["facts"])[entry["by"]]
+    if found in entry["of"]:
+        return entry["of"][found]
+    if "default" in entry["of"]:
+        return entry["of"]["default"]
+    known = ", ".join(sorted(entry["of"]))
+    return module.fail_json(
+        msg="profile: the %s of this host is %s, and of has %s" % (entry["by"], found, known), outcome="unsupported"
+    )
 
 
 def is_path(text: str) -> bool:

@@ -109,7 +109,7 @@ def main() -> None:
 def _differences(module: Any, command: Command) -> dict[str, Any]:
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
-        sources = profile_sources(module, folder)[0]
+        sources = profile_sources(module, command, folder)[0]
         record = command.run(["diff", "--"] + sources, accept=(0, 1), cwd=folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

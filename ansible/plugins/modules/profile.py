@@ -23,6 +23,8 @@ options:
         C(/etc/cotune/profiles) or a ready one.
       - A mapping is the profile itself. A mapping with only C(src) names a file on the controller. A mapping with
         C(content), and perhaps C(name), holds the text of a profile, for instance of a template.
+      - A mapping with C(by) and C(of) chooses on the host. C(by) is C(dialect), C(cgroup_mode) or C(release), as
+        C(cotune facts) tells them; C(of) has a profile for each value, and perhaps one for C(default).
       - For O(state=absent), a name is the C(metadata.name) that the profile was applied under.
       - Either O(profile) or O(src) is needed, but with O(state=absent) and O(label).
     type: raw
@@ -81,7 +83,7 @@ options:
   installation:
     description:
       - What the role left in O(installation_file). When that file holds anything else or is missing, the module does
-        nothing and succeeds, with RV(outcome=not_installed), so that a playbook can install first.
+        nothing and fails, with RV(outcome=not_installed), so that a playbook can install and try again.
     type: str
   installation_file:
     description:
@@ -130,6 +132,12 @@ EXAMPLES = r"""
         metadata: {name: online-offline}
         vars: {offline_memory: 64GiB}
 
+- name: Apply what suits the kernel
+  cotune.host.profile:
+    profile:
+      by: cgroup_mode
+      of: {v1: mainline-v1, v2: online-offline-v2}
+
 - name: Undo everything of a run
   cotune.host.profile:
     label: "2026-06-01"
@@ -144,10 +152,10 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - What came of it. V(done); V(absent) for O(state=absent); V(differences) in check mode; V(not_installed).
-    - When the module fails, V(refused) for an invalid profile or a plan without consent, V(unsupported), V(undone) when
-      the kernel refused and everything written before was put back, V(incomplete) when something could not be undone,
-      V(locked), V(not_permitted), V(interrupted), V(internal_error).
+    - What came of it. V(done); V(absent) for O(state=absent); V(differences) in check mode.
+    - When the module fails, V(not_installed), V(refused) for an invalid profile or a plan without consent,
+      V(unsupported), V(undone) when the kernel refused and everything written before was put back, V(incomplete) when
+      something could not be undone, V(locked), V(not_permitted), V(interrupted), V(internal_error).
   returned: always
   type: str
   sample: done
@@ -260,11 +268,14 @@ def main() -> None:
         no_log=True,  # whole profiles in every host's syslog
     )
     if not _is_as_recorded(module):
-        _leave(module, changed=False, outcome="not_installed")
+        module.fail_json(
+            msg="cotune is missing here, or another than is wanted: the role cotune.host.host installs it",
+            outcome="not_installed",
+        )
     command = Command(module)
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
-        sources, sent = profile_sources(module, folder)
+        sources, sent = profile_sources(module, command, folder)
         if module.params["state"] == "applied":
             result = _apply(module, command, sources, sent, folder)
         else:

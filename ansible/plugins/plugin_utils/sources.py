@@ -25,9 +25,16 @@ class SendsProfiles(ActionBase):
         given = {"src": src} if src is not None else arguments.get("profile")
         if given is not None:
             entries = given if isinstance(given, list) else [given]
-            found = [self._read(entry["src"]) if _is_file(entry) else entry for entry in entries]
+            found = [self._resolved(entry) for entry in entries]
             arguments["profile"] = found if isinstance(given, list) else found[0]
         return arguments
+
+    def _resolved(self, entry: Any) -> Any:
+        if _is_file(entry):
+            return self._read(entry["src"])
+        if isinstance(entry, dict) and set(entry) == {"by", "of"} and isinstance(entry["of"], dict):
+            return dict(entry, of={value: self._resolved(one) for value, one in entry["of"].items()})
+        return entry
 
     def _read(self, src: str) -> dict[str, str]:
         """The text of a file of the controller, decrypted where it is a vault."""
