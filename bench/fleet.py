@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,7 +125,10 @@ class Meter:
             path.mkdir()
 
     def close(self) -> None:
-        """Remove it, when its processes have ended."""
+        """Remove it. After an interruption a process of Ansible may still be in it."""
+        for pid in (self._cpu / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         for path in (self._cpu, self._memory):
             remove_tree(path)
 

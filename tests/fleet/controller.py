@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tests.fleet.ssh import end_tree
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Everything here is real and many processes: far above what a run takes on a busy machine.
-PATIENCE = 300.0
+PATIENCE = 600.0
 _RECAP = re.compile(r"^(\S+) +: (ok=\d+.*)$", re.MULTILINE)
 
 
@@ -95,19 +97,10 @@ class Controller:
             "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
         }
 
-    def run(self, command: str, *words: object, env: Mapping[str, str] | None = None) -> Play:
+    def run(self, command: str, *words: object) -> Play:
         """Run one of Ansible's commands to its end."""
-        done = subprocess.run(
-            [*self.prefix, str(self.binaries / command), *(str(word) for word in words)],
-            cwd=self.directory,
-            env={**self.environment(), **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Play(done.returncode, done.stdout, done.stderr)
+        program = [*self.prefix, str(self.binaries / command), *(str(word) for word in words)]
+        return execute(program, self.directory, self.environment())
 
     def install_collection(self) -> Path:
         """Build the collection, install it from its tarball, and return that."""
@@ -128,3 +121,22 @@ class Controller:
         chosen = ["--limit", ",".join(limit)] if limit else []
         variables = ["--extra-vars", json.dumps(extra)] if extra else []
         return self.run("ansible-playbook", playbook, *words, *chosen, *variables)
+
+
+def execute(command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Play:
+    """Run a command to its end; whatever happens, nothing of it runs on."""
+    process = subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    except BaseException:
+        end_tree(process)
+        raise
+    return Play(process.returncode, out, err)

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -98,17 +99,22 @@ class Server:
         """End it with every connection and all that runs in them, as if the machine had lost its power."""
         if self._process is None:
             return
-        connections: list[psutil.Process] = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            listener = psutil.Process(self._process.pid)
-            listener.suspend()  # no new connection meanwhile
-            connections = listener.children(recursive=True)
-        self._process.kill()
-        self._process.wait()
+        end_tree(self._process)
         self._process = None
-        for process in connections:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+
+
+def end_tree(process: subprocess.Popen[Any]) -> None:
+    """Kill a process and all below it, also those that lead a session of their own."""
+    below: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(process.pid)
+        top.suspend()  # it starts no others meanwhile
+        below = top.children(recursive=True)
+    process.kill()
+    process.wait()
+    for one in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def _free_port(address: str) -> int:
