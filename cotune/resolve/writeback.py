@@ -22,6 +22,7 @@ def check_writeback(host: Host, resolved: Resolved) -> None:
     """Refuse what would lose or stall buffered writes, and say where a limit misses them altogether."""
     if BOOT_WORDS & host.boot_words:
         _note_lone_moves(host, resolved)
+        _note_left_groups(host, resolved)
     limits = [s for s in resolved.settings if s.target.control == "io.throttle" and s.target.part in _WRITES]
     limits = [setting for setting in limits if setting.value != CONTROLS["io.throttle"].parts["write_bps"].fresh]
     if not limits:
@@ -81,4 +82,25 @@ def _note_lone_moves(host: Host, resolved: Resolved) -> None:
             f"process {shown} moves in one of blkio and memory only: the kernel links a memory cgroup to the blkio "
             "cgroup of its tasks for ever, so buffered writes may lose their limit; set a memory and an io value in "
             "the group to move both"
+        )
+
+
+def _note_left_groups(host: Host, resolved: Resolved) -> None:
+    """Say which memory cgroups are linked anew because processes go from them to another blkio cgroup.
+
+    Blkio is joined first, so for a moment the memory cgroup that is left is seen with the new blkio cgroup.
+    """
+    blkio, memory = host.layout.controllers.get("blkio"), host.layout.controllers.get("memory")
+    if blkio is None or memory is None:
+        return
+    leaving = {move.pid for move in resolved.moves if move.path.startswith(blkio.point + "/")}
+    left = {m.origin_path for m in resolved.moves if m.pid in leaving and m.origin_path.startswith(memory.point + "/")}
+    if left:
+        names = sorted(path.removeprefix(memory.point + "/") for path in left)
+        shown = ", ".join(f"cgroup:{name}" for name in names[:3])
+        resolved.notes.append(
+            f"{shown}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: processes leave for another blkio cgroup, "
+            "and with cgroup writeback the kernel then links the memory cgroup they leave to that one, or if it has a "
+            "link already to the root one: buffered writes of what stays there have the other limit or none, and no "
+            "rollback mends that"
         )

@@ -33,6 +33,7 @@ def snapshot(kernel: Kernel) -> dict[str, str]:
         if kernel.exists(top):
             _walk(kernel, top, values)
     values.pop("/proc/sys/kernel/random/boot_id", None)  # every simulated host has its own
+    values.pop("/sys/kernel/debug/bdi/bdi_wb_link", None)  # a report: which cgroups were ever seen together
     values["mounts"] = str(kernel.mounts())
     return values
 

@@ -136,6 +136,23 @@ def test_a_memory_group_linked_to_another_blkio_group(tmp_path: Path) -> None:
     assert lab.plan(WRITES.replace("RATE", "5MiB")).changes
 
 
+def test_a_memory_group_that_processes_leave_is_named(tmp_path: Path) -> None:
+    body = "groups: {g: {match: {cgroup: g}, create: true, tasks: {comm: worker}, memory: {limit: 1GiB}, pids: {max: 9}"
+    body += ", io: {throttle: [{device: {mountpoint: /data}, write_bps: 5MiB}]}}}\n"
+    lab = Lab(tmp_path, "anck-5.10")
+    for directory in (f"{MEMORY}/old", f"{BLKIO}/old"):
+        lab.kernel.mkdir(directory)
+    lab.kernel.spawn(9001, "worker", {"memory": "/old", "blkio": "/old"})
+    (note,) = [note for note in lab.plan(body).notes if "links the memory cgroup they leave" in note]
+    assert note.startswith("cgroup:old: processes leave")
+    run(lab.kernel, lab.journal, write_profile(tmp_path, "p", body))
+    links = lab.kernel.read("/sys/kernel/debug/bdi/bdi_wb_link")
+    assert "/g /g\n" in links and "/old /\n" in links, "as the note says"
+    fresh = Lab(tmp_path, "anck-5.10")
+    fresh.kernel.spawn(9001, "worker")
+    assert not [note for note in fresh.plan(body).notes if "links the memory cgroup" in note]
+
+
 def test_siblings_tied_for_the_lowest_priority_are_named(tmp_path: Path) -> None:
     lab = Lab(tmp_path, "anck-4.19")
     for name in ("p", "p/a", "p/b", "p/c"):
