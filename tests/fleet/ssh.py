@@ -125,9 +125,12 @@ def _free_port(address: str) -> int:
 
 
 def _environment() -> str:
-    """Sessions find the package index that whoever runs this uses."""
-    words = [f'"{name}={value}"' for name, value in os.environ.items() if name.startswith("PIP_")]
-    return f"SetEnv {' '.join(words)}\n" if words else ""
+    """Sessions find the package index that whoever runs this uses, and not what the ~/.bashrc of root does.
+
+    bash reads that for sshd's commands as well, unless it seems to run below another shell.
+    """
+    words = ["SHLVL=1", *(f'"{name}={value}"' for name, value in os.environ.items() if name.startswith("PIP_"))]
+    return f"SetEnv {' '.join(words)}\n"
 
 
 def _pam_for_root() -> str:
