@@ -98,8 +98,9 @@ def _note_left_groups(host: Host, resolved: Resolved) -> None:
     if left:
         names = sorted(path.removeprefix(memory.point + "/") for path in left)
         shown = ", ".join(f"cgroup:{name}" for name in names[:3])
+        shown += f" and {len(names) - 3} more" if len(names) > 3 else ""
         resolved.notes.append(
-            f"{shown}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: processes leave for another blkio cgroup, "
+            f"{shown}: processes leave for another blkio cgroup, "
             "and with cgroup writeback the kernel then links the memory cgroup they leave to that one, or if it has a "
             "link already to the root one: buffered writes of what stays there have the other limit or none, and no "
             "rollback mends that"
