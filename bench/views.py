@@ -33,6 +33,7 @@ from bench.views_lab import (
     start_viewfs,
     take_precedence,
 )
+from viewfs.policy import choose_policies
 from viewfs.static import StaticFiles
 
 ONLINE = "sys/devices/system/cpu/online"
@@ -73,7 +74,7 @@ class Bench:
         for file in FILES:  # several containers share the caller tree
             (self.viewfs.mount / file).read_bytes()
             self.container.ask("single", 1, 0, self.viewfs.mount / file)
-        static = StaticFiles(directory / "state")
+        static = StaticFiles(directory / "state", choose_policies().of)
         init, views = self.container.init, self.viewfs.mount
         self.trees = {
             "lxcfs": self.lxcfs.mount,

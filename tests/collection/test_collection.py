@@ -104,7 +104,7 @@ def test_every_module_is_documented(tarball: Path, tmp_path: Path) -> None:
 
 @needs_lint
 @pytest.mark.slow
-@pytest.mark.xdist_group("ansible-checks")
+@pytest.mark.xdist_group("both-cpus")
 def test_ansible_lint(tmp_path: Path) -> None:
     collection = copy_collection(tmp_path)
     out = run(
@@ -128,7 +128,7 @@ def pinned_pip() -> str:
 
 @needs_core
 @pytest.mark.slow
-@pytest.mark.xdist_group("ansible-checks")
+@pytest.mark.xdist_group("both-cpus")
 def test_ansible_test_sanity(tmp_path: Path) -> None:
     collection = copy_collection(tmp_path)
     home = ROOT / ".cache" / "ansible-test"

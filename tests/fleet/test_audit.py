@@ -11,7 +11,7 @@ import yaml
 
 from tests.fleet.lab import COTUNE, GROUP, PROFILE, REFUSES, SYSCTL, Fleet
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("both-cpus")]
 
 
 def test_an_audit_is_one_table_and_one_json_file(fleet: Fleet, tmp_path: Path) -> None:

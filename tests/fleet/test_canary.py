@@ -7,7 +7,7 @@ import pytest
 from tests.fleet.controller import Play
 from tests.fleet.lab import GROUP, REFUSES, SYSCTL, Fleet, Host
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("both-cpus")]
 
 
 def canary(fleet: Fleet, serial: list[int | str], **extra: object) -> Play:

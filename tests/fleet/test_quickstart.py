@@ -14,7 +14,7 @@ import yaml
 from tests.fleet.controller import REPOSITORY, Controller, Play, execute
 from tests.fleet.lab import Fleet
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("both-cpus")]
 
 _BLOCK = re.compile(r"^```(sh|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HOST = """\

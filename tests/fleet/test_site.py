@@ -14,7 +14,7 @@ import yaml
 from tests.fleet.lab import COTUNE, GROUP, PROFILE, SYSCTL, Fleet
 from tests.host.lab import Lab, wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("both-cpus")]
 
 EIGHT = {f"h{number}" for number in range(1, 9)}
 

@@ -16,6 +16,7 @@ from typing import Any
 import pyfuse3
 
 from cotune import fuse
+from cotune.fuse_device import FOPEN_DIRECT_IO
 from cotune.host.cgroups import read_layout
 from cotune.kernel.real import RealKernel
 from viewfs.callers import Callers
@@ -59,6 +60,13 @@ class Counting(ViewFs):
     """Counts the handles it gives out: direct ones, and those that are read from the page cache."""
 
     handed: Counter[bool] = Counter()
+
+    def open_now(self, inode: int, flags: int, thread: int) -> tuple[int, int] | None:
+        """See ViewFs."""
+        opened = super().open_now(inode, flags, thread)
+        if opened is not None:
+            self.handed[bool(opened[1] & FOPEN_DIRECT_IO)] += 1
+        return opened
 
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """See ViewFs."""
