@@ -82,7 +82,7 @@ class Node:
 
     def status(self) -> Status:
         """What stat(2) shows."""
-        raise NotImplementedError
+        raise _refused(errno.ENOSYS)
 
     def change(self, change: Change, opened: Open | None) -> None:
         """chmod(2), chown(2), truncate(2) and utimensat(2), through an open file where there is one."""
