@@ -17,7 +17,7 @@ import pytest
 
 from tests.host.lab import CONTROLLERS, REPOSITORY, Lab
 
-SERVE = [sys.executable, "-B", "-m", "viewfs", "mount", "--foreground"]
+SERVE = [sys.executable, "-X", "faulthandler", "-B", "-m", "viewfs", "mount", "--foreground"]
 _MNT_DETACH = 2
 
 
@@ -33,7 +33,10 @@ class Service:
             self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
         ended = self.process.poll
         # a guest on a busy machine takes its time to start Python
-        if not soon(lambda: self.recorded() or ended() is not None, 120.0) or ended() is not None:
+        if not soon(lambda: self.recorded() or ended() is not None, 300.0) or ended() is not None:
+            if ended() is None:
+                self.process.send_signal(signal.SIGABRT)  # it then tells where it is
+                self.process.wait()
             self.close()
             pytest.fail(f"the service did not start: {self.log.read_text()}")
 
