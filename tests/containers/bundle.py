@@ -144,7 +144,7 @@ class Bundle(Runc):
 
     def open(self, *words: str) -> subprocess.Popen[str]:
         """Start a program inside whose output is read later."""
-        command = [*self.launcher, self.runtime, "--root", str(self.run / self.runtime), "exec", self.id, *words]
+        command = self.command("exec", self.id, *words)
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     @contextlib.contextmanager

@@ -139,8 +139,17 @@ class Runc:
         """Replace it."""
         self._config.write_text(json.dumps(config))
 
+    def command(self, *words: str) -> list[str]:
+        """A command line of the runtime.
+
+        runc before 1.2 hands the signals of its own scheduler on to the program inside, and any signal ends top:
+        https://github.com/opencontainers/runc/pull/3368.
+        """
+        quiet = ["env", "GODEBUG=asyncpreemptoff=1"]
+        return [*quiet, *self.launcher, self.runtime, "--root", str(self.run / self.runtime), *words]
+
     def __call__(self, *words: str) -> str:
-        command = [*self.launcher, self.runtime, "--root", str(self.run / self.runtime), *words]
+        command = self.command(*words)
         # a file, because the container's process keeps the standard output of `runc run`
         with open(self._directory / "output", "w+") as output:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 import subprocess
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.host.lab import remove_tree, wait_for
+from tests.host.lab import put, remove_tree, wait_for
 from tests.views.lab import Service, serving
 from tests.vm.inside.lab import DISK, GuestLab
 
@@ -24,6 +25,8 @@ TICKS = 100
 LATE = 1024
 CPU = "sys/devices/system/cpu"
 SWAP = "/dev/vda"
+#: how often the kernel looks for pages that were dirty for long, in 1/100 s; 0 is never
+FLUSHING = Path("/proc/sys/vm/dirty_writeback_centisecs")
 READ = 'for file; do cat "$file" || exit; printf "\\0"; done'
 #: page cache that is dirty and partly mapped, memory of its own, and requests that go past the cache
 WORK = """
@@ -98,8 +101,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuestLab]:
-    """The laboratory of the containers below."""
+    """The laboratory of the containers below. What they leave dirty stays dirty, however slow the guest is."""
     with contextlib.closing(GuestLab(tmp_path_factory.mktemp("groups"))) as made:
+        made.defer(functools.partial(put, FLUSHING, FLUSHING.read_text().strip()))
+        put(FLUSHING, 0)
         yield made
 
 
