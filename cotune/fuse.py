@@ -5,16 +5,22 @@ pyfuse3 (the ``views`` extra) is imported only when a file system is served.
 
 from __future__ import annotations
 
+import errno
+import functools
 import gc
+import logging
 import os
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from cotune.errors import NotPermitted, Unsupported, UsageError
 from cotune.fuse_device import Device, Quick
 from cotune.fuse_loop import ENDING, OwnLoop, invalidate_inode
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+_log = logging.getLogger("cotune.fuse")
 
 
 class Loop(Protocol):
@@ -87,6 +93,25 @@ def serve(
         pyfuse3.close(unmount=device is None)
         if device is not None:
             device.close()
+
+
+def guarded(operation: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """An operation of pyfuse3 whose errors become errno values; one that nobody expects is logged and ends nothing."""
+    import pyfuse3
+
+    @functools.wraps(operation)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await operation(*args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except OSError as error:
+            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
+        except Exception:
+            _log.exception("%s failed", operation.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    return answer
 
 
 class TrioLoop:

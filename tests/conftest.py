@@ -5,11 +5,6 @@ from __future__ import annotations
 import signal
 
 import pytest
-from hypothesis import settings
-
-# machines are noisy, and the first example of a run also imports: time decides over no example
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 # a run in the background of a script ignores SIGINT, and so would every process that tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -17,6 +12,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 SUMMARY = "figure"
 """Name of a recorded property whose text is printed before pytest's closing line."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Machines are noisy, and the first example of a run also imports: time decides over no example of hypothesis."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):  # not in the guest of tests/vm, where it takes long to load
+        from hypothesis import settings
+
+        settings.register_profile("untimed", deadline=None)
+        settings.load_profile("untimed")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

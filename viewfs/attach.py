@@ -182,7 +182,7 @@ class _Inside:
             # opened here: in the container's /proc this command has no place
             self._fds.append(os.open(f"{base}/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
             if start_time(self._target.pid) != self._target.starttime:
-                raise Gone(3, "another process by now")
+                raise Gone("another process by now")
             if os.path.samestat(os.fstat(self._fds[0]), os.stat("/proc/self/ns/mnt")):
                 self.__exit__()
                 raise UsageError(

@@ -71,8 +71,8 @@ class Callers:
         try:
             caller = Caller(tid)
             started = caller.starttime if tid == caller.tgid else start_time(caller.tgid)
-        except OSError as error:
-            raise Gone(error.errno, f"thread {tid} has ended") from None
+        except OSError:
+            raise Gone(f"thread {tid} has ended") from None
         key = (caller.tgid, started)
         token = self._processes.get(key)
         if token is None:
@@ -111,7 +111,7 @@ class Callers:
         process = Process(pid)
         if space_of(pid) != space:
             process.close()
-            raise Gone(0, f"process {pid} is another one now")
+            raise Gone(f"process {pid} is another one now")
         return self._spaces.put(space, process)
 
     def close(self) -> None:

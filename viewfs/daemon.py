@@ -9,19 +9,17 @@ opened by whoever sees it.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import wraps
 from time import monotonic, time_ns
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 import pyfuse3
 
-from cotune.fuse import Loop
+from cotune.fuse import Loop, guarded
 from cotune.fuse_device import FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, Attributes
 from viewfs.callers import Caller, Callers, NotFoundYet
 from viewfs.container import Groups
@@ -31,10 +29,6 @@ from viewfs.processes import SURE, Gone, Process, search, start_time
 from viewfs.subjects import ContainerSubject, HostSubject, Subjects
 from viewfs.tree import CALLER, CPUS, GROUPS, PROCESSES, Node, Scope, Tree, join
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_log = logging.getLogger("viewfs")
 #: Seconds the kernel may keep names that are the same for everybody, and attributes.
 _KEEP, _ATTRIBUTES = 1000, 1
 #: Size of a file before anybody asks: sendfile(2) reads no further than that, and stops at the true end (Linux 6.5).
@@ -58,26 +52,6 @@ class _Lane(NamedTuple):
     subject: HostSubject | ContainerSubject
     habits: Habits
     until: float
-
-
-def _guarded(operation: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Errors become errno values; one that nobody expects is logged and must not end the service."""
-
-    @wraps(operation)
-    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await operation(*args, **kwargs)
-        except pyfuse3.FUSEError:
-            raise
-        except Gone:
-            raise pyfuse3.FUSEError(errno.ENOENT) from None
-        except OSError as error:
-            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
-        except Exception:
-            _log.exception("%s failed", operation.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
-
-    return answer
 
 
 class ViewFs(pyfuse3.Operations):
@@ -124,7 +98,7 @@ class ViewFs(pyfuse3.Operations):
         else:
             member = self._callers.caller(scope.pid)
             if member.starttime != scope.starttime:
-                raise Gone(errno.ESRCH, f"process {scope.pid} is another one now")
+                raise Gone(f"process {scope.pid} is another one now")
             process = self._callers.init(member)
         return self._subjects.host if process is None else self._subjects.of_process(process)
 
@@ -254,11 +228,9 @@ class ViewFs(pyfuse3.Operations):
             size = self._handles.size(node.file, self._subject_now(node.scope, thread))
         except NotFoundYet:
             return None
-        except Gone:
-            raise OSError(errno.ENOENT, "gone") from None
         return Attributes(node.mode, size, self._born, _ATTRIBUTES)
 
-    @_guarded
+    @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Attributes; the size is that of the caller's view."""
         node = self._tree.node(inode)
@@ -271,7 +243,7 @@ class ViewFs(pyfuse3.Operations):
             size = 0  # a host file nobody can read still has attributes
         return self._attributes(node, size)
 
-    @_guarded
+    @guarded
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
         caller = self._callers.caller(ctx.pid)
@@ -282,12 +254,12 @@ class ViewFs(pyfuse3.Operations):
         for inode, lookups in inode_list:
             self._tree.forget(inode, lookups)
 
-    @_guarded
+    @guarded
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         """The target of a link of the host's CPU directories."""
         return os.fsencode(os.readlink(self._tree.host_path(self._tree.node(inode).path)))
 
-    @_guarded
+    @guarded
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """A file system without blocks, as procfs."""
         data = pyfuse3.StatvfsData()
@@ -297,7 +269,7 @@ class ViewFs(pyfuse3.Operations):
 
     # ---- directories ----------------------------------------------------------------------------------------------
 
-    @_guarded
+    @guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Open a directory: its names for this caller."""
         node = self._tree.node(inode)
@@ -317,7 +289,7 @@ class ViewFs(pyfuse3.Operations):
         numbers = {name: name.removeprefix("cpu") for name in names}
         return [name for name in names if not numbers[name].isdecimal() or int(numbers[name]) in seen]
 
-    @_guarded
+    @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Names from ``start_id`` on."""
         parent, names = self._listings[fh]
@@ -333,7 +305,7 @@ class ViewFs(pyfuse3.Operations):
                 self._tree.forget(node.inode, 1)
                 break
 
-    @_guarded
+    @guarded
     async def releasedir(self, fh: int) -> None:
         """Close a directory."""
         del self._listings[fh]
@@ -351,8 +323,6 @@ class ViewFs(pyfuse3.Operations):
             number, direct = self._handles.open(lane.file, lane.subject, lane.habits)
         except NotFoundYet:
             return None
-        except Gone:
-            raise OSError(errno.ENOENT, "gone") from None
         return number, _open_flags(lane.file) if direct else FOPEN_KEEP_CACHE
 
     def _lane(self, inode: int, thread: int) -> _Lane:
@@ -365,7 +335,7 @@ class ViewFs(pyfuse3.Operations):
         self._lanes[inode, thread] = lane
         return lane
 
-    @_guarded
+    @guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file for reading."""
         if flags & os.O_ACCMODE != os.O_RDONLY:
@@ -376,12 +346,12 @@ class ViewFs(pyfuse3.Operations):
         keep = not direct or bool(_open_flags(node.file) & FOPEN_KEEP_CACHE)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), direct_io=direct, keep_cache=keep)
 
-    @_guarded
+    @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Part of a file; see :mod:`viewfs.handles`."""
         return self._handles.read(fh, off, size)
 
-    @_guarded
+    @guarded
     async def release(self, fh: int) -> None:
         """Close a file."""
         self._handles.release(fh)

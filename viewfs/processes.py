@@ -6,6 +6,7 @@ is never mistaken (pid_namespaces(7)).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from time import monotonic
@@ -16,8 +17,12 @@ _NS_GET_TGID_FROM_PIDNS = 0x8004B707
 SURE = 0.001
 
 
-class Gone(ProcessLookupError):
-    """The caller, or the process asked about, has ended."""
+class Gone(FileNotFoundError):
+    """The caller, or the process asked about, has ended. What a view would show of it is not there: ENOENT."""
+
+    def __init__(self, text: str) -> None:
+        """``text`` says what has ended."""
+        super().__init__(errno.ENOENT, text)
 
 
 class Checked:
@@ -56,8 +61,8 @@ class Process(Checked):
         try:
             self.pid = pid
             super().__init__(f"/proc/{pid}/cgroup")
-        except OSError as error:
-            raise Gone(error.errno, f"process {pid} has ended") from None
+        except OSError:
+            raise Gone(f"process {pid} has ended") from None
         try:
             self.starttime = start_time(pid)
         except Gone:
@@ -68,16 +73,16 @@ class Process(Checked):
         """The text of its /proc/PID/cgroup. Raises Gone."""
         try:
             return os.pread(self._file, 65536, 0).decode("utf-8", "surrogateescape")
-        except OSError as error:
-            raise Gone(error.errno, f"process {self.pid} has ended") from None
+        except OSError:
+            raise Gone(f"process {self.pid} has ended") from None
 
 
 def space_of(pid: int) -> int:
     """The inode of a process's pid namespace. Raises Gone."""
     try:
         return os.stat(f"/proc/{pid}/ns/pid").st_ino
-    except OSError as error:
-        raise Gone(error.errno, f"process {pid} has ended") from None
+    except OSError:
+        raise Gone(f"process {pid} has ended") from None
 
 
 def start_time(pid: int) -> int:
@@ -112,8 +117,8 @@ def _read(pid: int, name: str) -> bytes:
             return os.read(fd, 65536)
         finally:
             os.close(fd)
-    except OSError as error:
-        raise Gone(error.errno, f"process {pid} has ended") from None
+    except OSError:
+        raise Gone(f"process {pid} has ended") from None
 
 
 def field_of(lines: list[str], name: str) -> list[str]:
@@ -129,7 +134,7 @@ def search(space: int) -> int:
     for name in os.listdir("/proc"):
         if name.isdecimal() and _is_init(int(name), space):
             return int(name)
-    raise Gone(0, "the pid namespace has no first process")
+    raise Gone("the pid namespace has no first process")
 
 
 def ask_namespace(tgid: int) -> int:

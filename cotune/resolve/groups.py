@@ -57,6 +57,25 @@ class _Reach(NamedTuple):
     setting: Setting
 
 
+class _Wish(NamedTuple):
+    """A value for one cgroup that a group of the profile (``name``, ``data``) matches with a ``rank``."""
+
+    name: str
+    data: dict[str, Any]
+    group: str
+    rank: _Rank
+    knob: Knob
+    value: Any
+    origin: Origin
+    row: str | None = None
+    approximates: str = ""
+
+    @property
+    def resource(self) -> str:
+        """The cgroup as plans and reports name it."""
+        return f"cgroup:{self.group or '/'}"
+
+
 class GroupResolver:
     """Resolves every group of a profile; the most specific match wins for each value."""
 
@@ -104,7 +123,7 @@ class GroupResolver:
             )
         for group, rank in matched:
             for knob, value, origin, row in knobs:
-                self._want(name, data, group, rank, knob, value, origin, row)
+                self._want(_Wish(name, data, group, rank, knob, value, origin, row))
             self._absorbed(name, data, group, [knob for knob, *_ in knobs])
         self.members.add(name, data, matched, hierarchies)
         self.moves.run(
@@ -213,70 +232,50 @@ class GroupResolver:
             raise Unsupported(text, "create the cgroup, set create: true, or drop required: true")
         self.out.notes.append(text)
 
-    def _want(
-        self,
-        name: str,
-        data: dict[str, Any],
-        group: str,
-        rank: _Rank,
-        knob: Knob,
-        value: Any,
-        origin: Origin,
-        row: str | None,
-        approximates: str = "",
-    ) -> None:
-        resource = f"cgroup:{group or '/'}"
+    def _want(self, wish: _Wish) -> None:
+        knob, value = wish.knob, wish.value
         control, hierarchy = self._form(knob.control)
         file = part_file(self.host, hierarchy, control.parts.get(knob.part)) if hierarchy else None
-        if hierarchy and self._approximate(name, data, group, rank, knob, value, origin, file):
+        if hierarchy and self._approximate(wish, file):
             return
         support = self._support(knob)
         if hierarchy is None or file is None or (support.kind == "boot" and support.state == "no"):
-            self._unsupported(resource, knob, support.reason, support.remedy, origin)
+            self._unsupported(wish.resource, knob, support.reason, support.remedy, wish.origin)
             return
-        unit = hierarchy.dir(group)
-        if not data.get("create") and not self._exists(unit):
+        unit = hierarchy.dir(wish.group)
+        if not wish.data.get("create") and not self._exists(unit):
             reason = f"the group does not exist in the {control.controller} hierarchy"
-            self._unsupported(resource, knob, reason, "create it, or set create: true", origin)
+            self._unsupported(wish.resource, knob, reason, "create it, or set create: true", wish.origin)
             return
         if not isinstance(value, Share) and (lost := control.narrowed(knob.part, value, file)):
-            self._unsupported(resource, BY_KEY[lost.knob], lost.reason, lost.remedy, origin)
+            self._unsupported(wish.resource, BY_KEY[lost.knob], lost.reason, lost.remedy, wish.origin)
             value = lost.value
-        row = control.row(knob.part, row)
-        target = Target(control.name, knob.part, resource, unit, f"{unit}/{file}", row, knob.key)
-        setting = Setting(target, value, origin, approximates=approximates)
-        self._offer(name, rank, setting)
+        row = control.row(knob.part, wish.row)
+        target = Target(control.name, knob.part, wish.resource, unit, f"{unit}/{file}", row, knob.key)
+        setting = Setting(target, value, wish.origin, approximates=wish.approximates)
+        self._offer(wish.name, wish.rank, setting)
         if control.reach == "subtree":
-            self.reaching.append(_Reach(name, hierarchy, setting))
-            self._offer_below(self.reaching[-1], descendants(self.host.kernel, hierarchy, group))
+            self.reaching.append(_Reach(wish.name, hierarchy, setting))
+            self._offer_below(self.reaching[-1], descendants(self.host.kernel, hierarchy, wish.group))
 
-    def _approximate(
-        self,
-        name: str,
-        data: dict[str, Any],
-        group: str,
-        rank: _Rank,
-        knob: Knob,
-        value: Any,
-        origin: Origin,
-        file: str | None,
-    ) -> bool:
+    def _approximate(self, wish: _Wish, file: str | None) -> bool:
         """Want another knob in the place of one this kernel lacks, where the profile allows that."""
+        knob = wish.knob
         instead = APPROXIMATIONS.get(knob.key)
         allowed = self.profile.data.get("defaults", {}).get("unsupported") == "approximate"
         if instead is None or not allowed or (file is not None and self._support(knob).state != "no"):
             return False
         other = BY_KEY[instead.knob]
-        converted = instead.convert(value)
+        converted = instead.convert(wish.value)
         form = self._form(other.control)
         if converted is None or form.hierarchy is None or probe(self.host, other).state == "no":
             return False
         family, _, key = other.key.partition(".")
-        if key in data.get(family, {}):
-            self.out.notes.append(f"{origin}: {knob.key} is not approximated: the group sets {other.key} itself")
+        if key in wish.data.get(family, {}):
+            self.out.notes.append(f"{wish.origin}: {knob.key} is not approximated: the group sets {other.key} itself")
             return False
-        shown = CONTROLS[knob.control].show(knob.part, value)
-        self._want(name, data, group, rank, other, converted, origin, None, f"{knob.key}: {shown}")
+        shown = CONTROLS[knob.control].show(knob.part, wish.value)
+        self._want(wish._replace(knob=other, value=converted, row=None, approximates=f"{knob.key}: {shown}"))
         return True
 
     def _exists(self, directory: str) -> bool:

@@ -6,38 +6,16 @@ Needs the ``views`` extra; imported only when something is mounted.
 from __future__ import annotations
 
 import errno
-import logging
 import os
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Hashable, Sequence
 
 import pyfuse3
 
+from cotune.fuse import guarded
 from cotune.sim.nodes import Change, Node, Open
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_log = logging.getLogger("cotune.sim.mount")
 #: Seconds for which the kernel may remember the status of a node: nobody changes it but through the mount.
 _STATUS = 1.0
-
-
-def _guarded(operation: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Errors become errno values; one that nobody expects is logged and must not end the service."""
-
-    @wraps(operation)
-    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await operation(*args, **kwargs)
-        except OSError as error:
-            raise pyfuse3.FUSEError(error.errno or errno.EIO) from None
-        except Exception:
-            _log.exception("%s failed", operation.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
-
-    return answer
 
 
 class _Inodes:
@@ -97,7 +75,7 @@ class SimFs(pyfuse3.Operations):
         inode, kept = self._inodes.tell(node)
         return _attributes(inode, kept)
 
-    @_guarded
+    @guarded
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """The entry of a name."""
         return self._entry(self._inodes[parent_inode].find(os.fsdecode(name)))
@@ -107,12 +85,12 @@ class SimFs(pyfuse3.Operations):
         for inode, lookups in inode_list:
             self._inodes.forget(inode, lookups)
 
-    @_guarded
+    @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """The status of a node."""
         return _attributes(inode, self._inodes[inode])
 
-    @_guarded
+    @guarded
     async def setattr(
         self, inode: int, attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields, fh: int | None,
         ctx: pyfuse3.RequestContext,
@@ -130,12 +108,12 @@ class SimFs(pyfuse3.Operations):
         node.change(change, None if fh is None else self._files.get(fh))
         return _attributes(inode, node)
 
-    @_guarded
+    @guarded
     async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
         """The target of a symbolic link."""
         return os.fsencode(self._inodes[inode].readlink())
 
-    @_guarded
+    @guarded
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """The room there is for ordinary files."""
         found, data = self._inodes[pyfuse3.ROOT_INODE].space(), pyfuse3.StatvfsData()
@@ -145,14 +123,14 @@ class SimFs(pyfuse3.Operations):
 
     # ---- directories ----------------------------------------------------------------------------------------------
 
-    @_guarded
+    @guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Open a directory."""
         self._last += 1
         self._directories[self._last] = _Directory(self._inodes[inode])
         return self._last
 
-    @_guarded
+    @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Names from ``start_id`` on; they are read anew when a reader starts at the beginning."""
         directory = self._directories[fh]
@@ -164,7 +142,7 @@ class SimFs(pyfuse3.Operations):
                 break
             self._inodes.tell(node)
 
-    @_guarded
+    @guarded
     async def releasedir(self, fh: int) -> None:
         """Close a directory."""
         self._drop(self._directories.pop(fh))
@@ -175,36 +153,36 @@ class SimFs(pyfuse3.Operations):
             self._inodes.forget(inode, 1)
         directory.listing = []
 
-    @_guarded
+    @guarded
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """fsync(2) of a directory."""
         self._directories[fh].node.sync()
 
-    @_guarded
+    @guarded
     async def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Create a directory, or a cgroup."""
         return self._entry(self._inodes[parent_inode].mkdir(os.fsdecode(name), mode, ctx.pid))
 
-    @_guarded
+    @guarded
     async def mknod(
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Devices, pipes and sockets cannot be made here."""
         raise PermissionError(errno.EPERM, os.fsdecode(name))
 
-    @_guarded
+    @guarded
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove a directory, or a cgroup."""
         self._inodes[parent_inode].rmdir(os.fsdecode(name), ctx.pid)
 
-    @_guarded
+    @guarded
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """Remove a name."""
         self._inodes[parent_inode].unlink(os.fsdecode(name))
 
-    @_guarded
+    @guarded
     async def rename(
         self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int,
         ctx: pyfuse3.RequestContext,
@@ -213,7 +191,7 @@ class SimFs(pyfuse3.Operations):
         old, new = self._inodes[parent_inode_old], self._inodes[parent_inode_new]
         old.rename(os.fsdecode(name_old), new, os.fsdecode(name_new), flags)
 
-    @_guarded
+    @guarded
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -222,7 +200,7 @@ class SimFs(pyfuse3.Operations):
         self._inodes[new_parent_inode].link(os.fsdecode(new_name), node)
         return self._entry(node)
 
-    @_guarded
+    @guarded
     async def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -236,12 +214,12 @@ class SimFs(pyfuse3.Operations):
         self._files[self._last] = file
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(self._last), direct_io=file.direct, keep_cache=False)
 
-    @_guarded
+    @guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file."""
         return self._opened(self._inodes[inode].open(flags, ctx.pid))
 
-    @_guarded
+    @guarded
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
@@ -249,22 +227,22 @@ class SimFs(pyfuse3.Operations):
         node, file = self._inodes[parent_inode].create(os.fsdecode(name), mode, flags)
         return self._opened(file), self._entry(node)
 
-    @_guarded
+    @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Part of a file."""
         return self._files[fh].read(off, size)
 
-    @_guarded
+    @guarded
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write to a file."""
         return self._files[fh].write(off, buf)
 
-    @_guarded
+    @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
         """fsync(2)."""
         self._files[fh].sync()
 
-    @_guarded
+    @guarded
     async def release(self, fh: int) -> None:
         """Close a file."""
         self._files.pop(fh).close()

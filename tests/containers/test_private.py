@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.containers.bundle import SHAPES, Bundle
+from tests.host.lab import wait_for
 from tests.views.lab import Service
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containers")]
@@ -33,9 +33,8 @@ def test_a_busy_neighbour(box: Bundle, views_service: Service, tmp_path: Path) -
         neighbour.configure(config)
         neighbour.begin(views_service)
         with neighbour.running("sh", "-c", BURN):
-            time.sleep(3)
-            after, theirs = look(box), look(neighbour)
-    assert theirs.memory > 48 * 1024 and theirs.ticks > 20 and theirs.disks
+            wait_for(lambda: busy(look(neighbour)), "the neighbour uses memory, disk and CPUs")
+            after = look(box)
     assert after.memory - before.memory < 16 * 1024
     assert after.ticks - before.ticks < 100
     assert after.disks == before.disks
@@ -47,6 +46,11 @@ class Look(NamedTuple):
     memory: int
     ticks: int
     disks: str
+
+
+def busy(seen: Look) -> bool:
+    """Whether everything is in use."""
+    return seen.memory > 48 * 1024 and seen.ticks > 100 and seen.disks != ""
 
 
 def look(box: Bundle) -> Look:

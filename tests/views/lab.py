@@ -99,12 +99,13 @@ def detach(point: Path) -> None:
 
 
 def soon(condition: Callable[[], object], seconds: float = 60.0) -> bool:
-    """Whether ``condition`` came true in time."""
-    end = time.monotonic() + seconds
+    """Whether ``condition`` came true in time; asked ever more rarely, as what it waits for may need the CPU."""
+    end, pause = time.monotonic() + seconds, 0.01
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.3)
     return True
 
 

@@ -79,7 +79,8 @@ class Guest:
         self.console = directory / "console.log"
         self.share.mkdir()
         (self.share / "command").write_text(f"cd {REPOSITORY}\n{command}\n")
-        compile_ahead(self.share / "compiled")
+        self._layer = directory / "compiled"
+        compile_ahead(self._layer)
         initrd = directory / "initrd"
         initrd.write_bytes(initramfs(parts.busybox, Path(__file__).with_name("init.sh"), parts.modules))
         disks = [make_disk(directory / f"disk{number}.img") for number in range(DISKS)]
@@ -99,6 +100,7 @@ class Guest:
         line += ["-append", "console=ttyS0 panic=1 quiet mitigations=off nokaslr"]
         common = "security_model=none,multidevs=remap"
         line += ["-virtfs", f"local,path=/,mount_tag=host,readonly=on,{common}"]
+        line += ["-virtfs", f"local,path={self._layer},mount_tag=compiled,readonly=on,{common}"]
         line += ["-virtfs", f"local,path={self.share},mount_tag=share,{common}"]
         for disk in disks:
             line += ["-drive", f"file={disk},if=virtio,format=raw"]

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The guest's process 1. The host's file system is /, read-only below a tmpfs; the folder "share" of the host is
 # /run/share, writable; cgroup v2 is as systemd leaves it. Runs /run/share/command and powers off.
-/bin/busybox mkdir -p /proc /sys /dev /host /layer /root.new
+/bin/busybox mkdir -p /proc /sys /dev /host /compiled /layer /root.new
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin HOME=/root
 
@@ -12,11 +12,13 @@ while read -r module; do
     insmod "/modules/$module" || echo "init: $module was not loaded"
 done </modules/order
 
-mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=512000,cache=loose host /host
+for tag in host compiled; do
+    mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=512000,cache=loose "$tag" "/$tag"
+done
 mount -t tmpfs tmpfs /layer
 mkdir -p /layer/upper /layer/work /layer/share
 mount -t 9p -o trans=virtio,version=9p2000.L,rw,msize=512000,cache=none share /layer/share
-mount -t overlay -o lowerdir=/layer/share/compiled:/host,upperdir=/layer/upper,workdir=/layer/work root /root.new
+mount -t overlay -o lowerdir=/compiled:/host,upperdir=/layer/upper,workdir=/layer/work root /root.new
 for point in proc sys dev; do
     mount --move "/$point" "/root.new/$point"
 done

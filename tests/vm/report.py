@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ FOLDER = Path(__file__).with_name("inside")
 
 
 class Result(NamedTuple):
-    """One test inside: the case it belongs to, its own id, passed, failed or skipped, and what it said."""
+    """One test inside: the case it belongs to, its own id, passed, failed or skipped, what it said.
+
+    ``seconds`` are those of its fixtures, too.
+    """
 
     case: str
     id: str
@@ -60,11 +64,13 @@ class Reporter:
     def __init__(self, file: Path) -> None:
         """``file`` is opened anew for each line: the guest may end at any moment."""
         self.file = file
+        self._spent: dict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Tell a test's end: its call, or whatever kept it from being called or failed afterwards."""
+        self._spent[report.nodeid] += report.duration
         if report.when == "call" or report.outcome != "passed":
-            self._tell(report.nodeid, report.outcome, _text(report), report.duration)
+            self._tell(report.nodeid, report.outcome, _text(report), self._spent[report.nodeid])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Tell a module that could not be imported."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cotune.cli.app import run
-from tests.host.lab import Lab, Run, Snapshot, end, finish, put, remove_tree, unique
+from tests.host.lab import Call, Lab, Run, Snapshot, end, finish, parse_trace, put, remove_tree, unique
 
 ROOT = Path("/sys/fs/cgroup")
 #: MAJ:MIN of a disk on which no test makes a file system
@@ -99,6 +99,17 @@ class GuestLab(Lab):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run(["--state-dir", str(self.state), *map(str, arguments)])
         return Run(code, out.getvalue(), err.getvalue())
+
+    def traced_here(self, arguments: Sequence[object], *options: str) -> tuple[Run, list[Call]]:
+        """Run cotune in this process while strace looks on; starting Python under it would take most of a minute."""
+        trace = self.directory / f"{unique()}.trace"
+        command = ["strace", "-f", "-y", "-o", str(trace), *options, "-p", str(os.getpid())]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as strace:
+            assert strace.stderr is not None
+            assert b" attached" in strace.stderr.readline()
+            run = self.run(*arguments)
+            strace.terminate()
+        return run, parse_trace(trace.read_text(errors="replace"))
 
     def run_apart(self, *arguments: object) -> Run:
         """Run cotune in a process of its own, as people do."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.bundle import CPU, PERIOD, Bundle, Shape
-from tests.views.lab import Service, serving
+from tests.views.lab import Service
 from viewfs.attach import FILES, attach, attached
 from viewfs.targets import find_target
 from viewfs.wire import WIRED, wire
@@ -39,20 +39,11 @@ class Crun(Bundle):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def wired(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crun]:
+    """A container whose views are in its configuration."""
     for program in ("crun", "runc", "busybox"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}")
-    if not Path("/dev/fuse").exists():
-        pytest.skip("needs the module fuse; packaging/dev/guest.sh fetches it")
-    pytest.importorskip("pyfuse3", reason="needs the views extra")
-    with serving(tmp_path_factory.mktemp("service")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def wired(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crun]:
-    """A container whose views are in its configuration."""
     with contextlib.closing(Crun(tmp_path_factory.mktemp("crun") / "wired", SHAPE)) as made:
         made.configure(wire(made.config(), str(service.mount)))
         made.start()
