@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.host.lab import wait_for
 from tests.unit.views.grove import CPU, HOST, cpu_rows, make_sources, meminfo, plant, plant_groups, show
 from viewfs.kept import Folder, Vanished, ancestors
 from viewfs.sources import Host, Sources
@@ -222,7 +223,7 @@ def _remove(folder: Path) -> None:
 def test_a_group_of_this_kernel(real_container: Container) -> None:
     sources = Sources(real_container)
     before = cpu_rows(show(sources, "proc/stat"))
-    time.sleep(0.5)
+    wait_for(lambda: cpu_rows(show(sources, "proc/stat"))["cpu"][0] > before["cpu"][0], "CPU time is used")
     earlier = float(show(sources, "proc/uptime").split()[0])
     after = cpu_rows(show(sources, "proc/stat"))
     assert list(after) == ["cpu", "cpu0"] and show(sources, f"{CPU}/online") == "0\n"
@@ -266,16 +267,16 @@ def test_a_group_of_version_2_of_this_kernel() -> None:
     assert top is not None
     folder = top / f"viewfs-test-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
-    shell = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    shell = subprocess.Popen(["sh", "-c", "read line; while :; do :; done"], stdin=subprocess.PIPE)
     try:
         (folder / "cgroup.procs").write_text(str(shell.pid))
+        assert shell.stdin is not None
+        shell.stdin.write(b"\n")
+        shell.stdin.flush()
         start = int(Path(f"/proc/{shell.pid}/stat").read_text().rpartition(")")[2].split()[19])
         container = Container("real", {"cpu": str(folder)}, 2, shell.pid, start, Policy())
         sources = Sources(container)
-        end = time.monotonic() + 60.0
-        while sum(map(int, Path(f"/proc/{shell.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) < 10:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(lambda: cpu_rows(show(sources, "proc/stat"))["cpu"][0] > 0, "CPU time is used")
         rows = cpu_rows(show(sources, "proc/stat"))
         up, idle = map(float, show(sources, "proc/uptime").split())
         assert rows["cpu"][0] + rows["cpu"][2] > 0 and 0 <= idle <= up * (len(rows) - 1)
@@ -285,5 +286,5 @@ def test_a_group_of_version_2_of_this_kernel() -> None:
         sources.close()
     finally:
         shell.kill()
-        shell.wait()
+        shell.communicate()
         _remove(folder)
