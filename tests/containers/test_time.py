@@ -47,6 +47,7 @@ class Timed:
         found = []
         for line in text.splitlines()[1:]:
             pid, seconds, written, *start, name = line.split()
+            assert written.count(":") == 1, text
             minutes, rest = written.split(":")  # hours and days come with more of them
             assert int(seconds) == 60 * int(minutes) + int(rest), line
             moment = datetime.strptime(" ".join(start), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)

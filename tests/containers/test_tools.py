@@ -108,6 +108,6 @@ def test_all_files_agree(box: Bundle) -> None:
     assert online == f"{'-'.join(map(str, shown))}\n"
     assert float(uptime.split()[0]) < 600
     running, total = map(int, loadavg.split()[3].split("/"))
-    assert 0 <= running <= total < 10
+    assert 0 <= running <= total < 40  # with the threads of runc, which starts the program; the host has more
     (swap,) = numbers(box.exec("cat", "/proc/meminfo"), r"SwapTotal: +(\d+)")
     assert len(swaps.splitlines()) == (2 if swap else 1)
