@@ -14,7 +14,7 @@ from viewfs.processes import Gone, Process
 from viewfs.recent import Kept, file_room
 from viewfs.sources import Host, Sources, Vanished
 from viewfs.types import Container
-from viewfs.views import cpu_directories, find_view
+from viewfs.views import View, cpu_directories, find_view
 
 T = TypeVar("T")
 Load = Callable[[Container], tuple[float, float, float, int, int, int]]
@@ -27,6 +27,15 @@ _RECHECK = 0.1
 _SETTLES, _HZ = 2.0, os.sysconf("SC_CLK_TCK")
 #: Seconds that a file of the host's, which is no view, is shown unchanged.
 _HOST_FILE_TTL = 0.05
+
+
+def _lasts(view: View | None) -> float:
+    """For how many seconds a view that is rendered next may be shown; a file of the host's without one."""
+    if view is None:
+        return _HOST_FILE_TTL
+    if view.ttl_ms is None:
+        return (1.0 - clock_gettime(CLOCK_BOOTTIME) * _HZ % 1.0) / _HZ
+    return view.ttl_ms / 1000
 
 
 class HostSubject:
@@ -45,11 +54,12 @@ class HostSubject:
         snapshot = self._snapshots.get(path)
         if snapshot is None or now >= snapshot.expires:
             view = find_view(path)
-            if view is not None and path.startswith("proc/"):
+            lasts = _lasts(view)
+            if view is not None and view.ttl_ms is not None and path.startswith("proc/"):
                 data = self._host.text(path)
             else:
                 data = _read(f"{self._host.root}/{path}")
-            snapshot = Snapshot(data, now + (view.ttl_ms / 1000 if view else _HOST_FILE_TTL))
+            snapshot = Snapshot(data, now + lasts)
             if len(self._snapshots) >= 256:  # the files of a host's CPUs are many, and each is read once
                 self._snapshots.clear()
             self._snapshots[path] = snapshot
@@ -82,8 +92,9 @@ class ContainerSubject:
             view = find_view(path)
             if view is None:
                 raise OSError(errno.ENOENT, path)
+            lasts = _lasts(view)
             data = self._ask(lambda sources: view.render(sources, self.container))
-            snapshot = self._snapshots[path] = Snapshot(data, now + (view.ttl_ms / 1000 if self._settled() else 0.0))
+            snapshot = self._snapshots[path] = Snapshot(data, now + (lasts if self._settled() else 0.0))
         return snapshot
 
     def _settled(self) -> bool:

@@ -26,13 +26,15 @@ class View(NamedTuple):
     """A file of the container's: its name, how to render it, for how long (ms) it stays right, and whether it changes
     only with configuration.
 
+    ``ttl_ms`` is None for what is right until the clock ticks (1/100 s). `ps` subtracts the start times of processes
+    from the uptime, and its own is later than an uptime from before: procps 4.0.2 makes a huge age of that.
     ``render`` raises Vanished for a container that is gone, and FileNotFoundError where the host, too, has no such
     file (an old kernel, or pressure that is switched off).
     """
 
     name: str
     render: Render
-    ttl_ms: int
+    ttl_ms: int | None
     static: bool
 
 
@@ -75,7 +77,7 @@ def _uptime(sources: Sources, container: Container) -> bytes:
     limits = sources.cpus()
     clock = sources.clock(limits)
     if clock is not None:
-        return uptime.render(clock.at, clock.total.idle)
+        return uptime.render(max(sources.uptime(), clock.at), clock.total.idle)
     # nothing counts times by group: the CPUs in view have been idle as long as the host's were, at most all the time
     age, shown = sources.uptime(), cpus.visible(limits, container.policy)
     ticks = sum(row[3] for cpu, row in sources.host.stat().cpus.items() if cpu in shown)
@@ -139,12 +141,12 @@ def _or_lxcfs(path: str, render: Render) -> Render:
 
 
 def _table() -> dict[str, View]:
-    rows: list[tuple[str, Render, int, bool]] = [
+    rows: list[tuple[str, Render, int | None, bool]] = [
         ("proc/cpuinfo", _cpuinfo, 1000, True),
         ("proc/stat", _stat, 50, False),
         ("proc/meminfo", _meminfo, 50, False),
         ("proc/loadavg", _loadavg, 50, False),
-        ("proc/uptime", _uptime, 20, False),
+        ("proc/uptime", _uptime, None, False),
         ("proc/diskstats", _diskstats, 50, False),
         ("proc/swaps", _swaps, 50, False),
         *((f"proc/pressure/{kind}", _pressure(kind), 50, False) for kind in ("cpu", "memory", "io")),
