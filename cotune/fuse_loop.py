@@ -26,9 +26,10 @@ from cotune.fuse_device import A_WHILE, IN_VAIN, NOT_AT_ALL, Device
 T = TypeVar("T")
 Task = Coroutine[Any, Any, Any]
 
-#: Seconds to look for the next request before blocking. One that came in this time pays for so many looks in vain;
-#: after those, one wait in so many begins with a look again.
-_SPIN, _PATIENCE, _PROBE = 20e-6, 8, 64
+#: Seconds to look for the next request before blocking: in a virtual machine a caller whose CPU was halted is back
+#: after 50 to 100 µs. A look in vain costs patience and one that was not gives it back, up to so much, so that it goes
+#: on only where more than half of them pay; with none left, one wait in so many begins with a look.
+_SPIN, _PATIENCE, _PROBE = 100e-6, 8, 64
 #: Requests that may wait for slow work at the same time, and the threads that do it.
 _MAX_PARKED, _THREADS = 64, 4
 #: Seconds. See OwnLoop._park.
@@ -217,9 +218,9 @@ class OwnLoop:
             end = perf_counter() + _SPIN
             while perf_counter() < end:
                 if poll(0):
-                    self._patience = _PATIENCE
+                    self._patience = min(self._patience + 1, _PATIENCE)
                     return A_WHILE
-            self._patience -= 1
+            self._patience = max(self._patience - 1, 0)
         waited = A_WHILE
         for fd, _ in self._all.poll():
             if fd == self._wake:
