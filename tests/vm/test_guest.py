@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 LIMIT = 900.0
 #: Modules inside that take about half of the time. They have a guest of their own: emulating Python keeps one CPU busy,
 #: and most machines have two.
-APART = {"test_main_road", "test_order", "test_kernel", "test_crashes", "test_refusals"}
+APART = {"test_crashes", "test_groups", "test_io", "test_kernel", "test_main_road", "test_order", "test_refusals"}
 FIRST, SECOND = "guest-1", "guest-2"
 
 
