@@ -16,7 +16,7 @@ from cotune.controls.host import SchedFeature
 from cotune.controls.io import Cost
 from cotune.controls.resctrl import DEFAULT
 from cotune.errors import UsageError
-from cotune.host.cgroups import clean_group, find_groups
+from cotune.host.cgroups import cgroup_resource, clean_group, find_groups
 from cotune.host.devices import Disk, NoSuchDevice, disk_names, find_disks
 from cotune.host.facts import Host
 from cotune.host.forms import find_form, part_file
@@ -105,7 +105,7 @@ def group_targets(host: Host, group: str, control: str = "") -> list[Target]:
             if file is None or part.report:
                 continue
             path = f"{unit}/{file}"
-            where = Target(form.name, part.name, f"cgroup:{group or '/'}", unit, path, None, part.knob)
+            where = Target(form.name, part.name, cgroup_resource(group), unit, path, None, part.knob)
             if not _has_devices(form, part):
                 found.append(where._replace(row=form.row(part.name, None)))
                 continue

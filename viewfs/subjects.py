@@ -195,7 +195,7 @@ def _again(groups: Groups, process: Process) -> Container | None:
 
 
 def _read(path: str) -> bytes:
-    """A file of sysfs in one read. Raises OSError."""
+    """A short file of the host's as it is now, in one read. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return os.read(fd, 1 << 16)

@@ -81,6 +81,11 @@ V1_CONTROLLERS = frozenset(
 )
 
 
+def cgroup_resource(group: str) -> str:
+    """A cgroup (its path in a hierarchy, empty for the root) as plans and reports name it."""
+    return f"cgroup:{group or '/'}"
+
+
 def clean_group(pattern: str) -> str:
     """A group path or pattern without slashes at its ends. ``/`` is the root group (empty string)."""
     return "/".join(part for part in pattern.split("/") if part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cotune.controls import CONTROLS
 from cotune.errors import Origin
-from cotune.host.cgroups import Hierarchy
+from cotune.host.cgroups import Hierarchy, cgroup_resource
 from cotune.host.facts import Host
 from cotune.model import Enable, Refusal, Resolved
 from cotune.units import count
@@ -56,10 +56,10 @@ def _enable(host: Host, resolved: Resolved, directory: str, missing: dict[str, O
         )
     if not created:
         resolved.notes.append(
-            f"cgroup:{group or '/'}: {', '.join(sorted(missing))} stay enabled for its child groups after a rollback: "
-            "switching a controller off would reset every child"
+            f"{cgroup_resource(group)}: {', '.join(sorted(missing))} stay enabled for its child groups after a "
+            "rollback: switching a controller off would reset every child"
         )
-    resolved.enables.append(Enable(f"cgroup:{group or '/'}", directory, tuple(sorted(missing)), origin))
+    resolved.enables.append(Enable(cgroup_resource(group), directory, tuple(sorted(missing)), origin))
 
 
 def _tasks_then(host: Host, resolved: Resolved, directory: str, created: bool) -> set[int]:

@@ -11,6 +11,7 @@ from cotune.controls.base import Value
 from cotune.errors import Origin, PlanRefused, Unsupported
 from cotune.host.cgroups import (
     Hierarchy,
+    cgroup_resource,
     clean_group,
     descendants,
     find_groups,
@@ -73,7 +74,7 @@ class _Wish(NamedTuple):
     @property
     def resource(self) -> str:
         """The cgroup as plans and reports name it."""
-        return f"cgroup:{self.group or '/'}"
+        return cgroup_resource(self.group)
 
 
 class GroupResolver:
@@ -169,7 +170,7 @@ class GroupResolver:
             lost = any(other.control == knob.control and self._support(other).state == "no" for other in knobs)
             if lost and at(data, keys):
                 support, origin = self._support(knob), self.profile.origin("groups", name, *keys)
-                self._unsupported(f"cgroup:{group or '/'}", knob, support.reason, support.remedy, origin)
+                self._unsupported(cgroup_resource(group), knob, support.reason, support.remedy, origin)
 
     def _form(self, control: str) -> Form:
         """The form a control has here; each is asked for once."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cotune.controls.resctrl import DEFAULT
 from cotune.errors import Origin, PlanRefused
-from cotune.host.cgroups import Hierarchy
+from cotune.host.cgroups import Hierarchy, cgroup_resource
 from cotune.host.facts import Host
 from cotune.host.resctrl import Resctrl, class_dir, class_of_threads, not_mounted, read_resctrl
 from cotune.host.support import Support
@@ -29,7 +29,7 @@ class _Wish(NamedTuple):
 
     @property
     def resource(self) -> str:
-        return f"cgroup:{self.group or '/'}"
+        return cgroup_resource(self.group)
 
 
 class MemberResolver:
