@@ -192,9 +192,7 @@ def real_container() -> Iterator[Container]:
         for folder in folders:
             if folder.name == "ct":
                 (folder / "cgroup.procs").write_text(str(shell.pid))
-        assert shell.stdin is not None
-        shell.stdin.write(b"\n")
-        shell.stdin.flush()
+        _let_go(shell)
         start = int(Path(f"/proc/{shell.pid}/stat").read_text().rpartition(")")[2].split()[19])
         cgroups = {controller: str(CGROUPS / controller / name / "ct") for controller in CONTROLLERS}
         yield Container("real", cgroups, 1, shell.pid, start, Policy())
@@ -204,6 +202,13 @@ def real_container() -> Iterator[Container]:
             shell.communicate()
         for folder in reversed(folders):
             _remove(folder)
+
+
+def _let_go(shell: subprocess.Popen[bytes]) -> None:
+    """A shell that waits for a line gets one."""
+    assert shell.stdin is not None
+    shell.stdin.write(b"\n")
+    shell.stdin.flush()
 
 
 def _remove(folder: Path) -> None:
@@ -270,9 +275,7 @@ def test_a_group_of_version_2_of_this_kernel() -> None:
     shell = subprocess.Popen(["sh", "-c", "read line; while :; do :; done"], stdin=subprocess.PIPE)
     try:
         (folder / "cgroup.procs").write_text(str(shell.pid))
-        assert shell.stdin is not None
-        shell.stdin.write(b"\n")
-        shell.stdin.flush()
+        _let_go(shell)
         start = int(Path(f"/proc/{shell.pid}/stat").read_text().rpartition(")")[2].split()[19])
         container = Container("real", {"cpu": str(folder)}, 2, shell.pid, start, Policy())
         sources = Sources(container)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cotune.cli.app import run
-from tests.host.lab import Call, Lab, Run, Snapshot, end, finish, parse_trace, put, remove_tree, unique
+from tests.host.lab import Call, Lab, Run, Snapshot, end, finish, needs_strace, parse_trace, put, remove_tree, unique
 
 ROOT = Path("/sys/fs/cgroup")
 #: MAJ:MIN of a disk on which no test makes a file system
@@ -102,6 +102,7 @@ class GuestLab(Lab):
 
     def traced_here(self, arguments: Sequence[object], *options: str) -> tuple[Run, list[Call]]:
         """Run cotune in this process while strace looks on; starting Python under it would take most of a minute."""
+        needs_strace()
         trace = self.directory / f"{unique()}.trace"
         command = ["strace", "-f", "-y", "-o", str(trace), *options, "-p", str(os.getpid())]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as strace:

@@ -38,7 +38,7 @@ def killed_at(lab: GuestLab, number: int, arguments: list[str]) -> bool:
 def test_all_old_or_all_new(lab: GuestLab) -> None:
     lab.make("svc")
     lab.write("svc", "cpu.max", "30000 60000")
-    svc = {"cpu": {"weight": 300, "quota": "10ms"}, "memory": {"limit": "1GiB"}}
+    svc = {"cpu": {"weight": 300, "quota": "10ms", "burst": "5ms", "cpus": 1}, "memory": {"limit": "1GiB"}}
     batch = {"cpu": {"idle": True}, "memory": {"limit": "64MiB", "high": "32MiB"}}
     profile = lab.profile(
         groups={
